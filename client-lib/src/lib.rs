@@ -1,0 +1,44 @@
+//! Client of a Carrack store.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), carrack_client::Error> {
+//! use carrack_client::{Address, Client, Want};
+//!
+//! let client = Client::connect(&"unix:/run/carrack/carrack.sock".parse::<Address>()?).await?;
+//! let store = client.login("").store();
+//! // Four hops and a read: one round trip, because a handle names what was promised.
+//! let record = store
+//!     .repo("did:plc:ewvi7nxzyoun6zhxrhs64oiz")
+//!     .collection("app.bsky.actor.profile")
+//!     .record("self")
+//!     .read(Want::value())
+//!     .await??;
+//! # let _ = record; Ok(())
+//! # }
+//! ```
+//!
+//! Cap'n Proto capabilities may not leave their thread. The handles here may: each is a name for a capability
+//! that the connection's *actor* holds, a task on a thread of its own ([`Client::connect`]) or of your own
+//! ([`Client::local`]). Hops (`login`, `store`, `repo`, …) send their call and return at once, without waiting
+//! for the capability they name; only leaves (`read`, `list`, `done`, …) await. Dropping the last clone of a
+//! handle releases its capability; dropping the future of a leaf cancels its call.
+
+mod actor;
+mod address;
+mod connect;
+mod error;
+mod handle;
+mod read;
+mod types;
+mod upload;
+
+pub use address::{Address, AddressError};
+pub use connect::{Client, Connection};
+pub use error::{Error, Result};
+pub use handle::{Collection, Importer, Listing, Record, Repo, Session, Store};
+pub use types::{
+    About, Absent, Body, CollectionInfo, Cursor, Form, Found, ImportOptions, ImportOutcome,
+    ImportReport, Page, PageRequest, Phase, Progress, Range, RecordData, Rejection, RepoInfo,
+    RepoList, Source, StoreStats, Verdict, Want,
+};
+pub use upload::Upload;

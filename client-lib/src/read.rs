@@ -1,0 +1,238 @@
+//! From what is on the wire to the owned types of [`crate::types`], and back for what a call sends.
+//!
+//! Runs in the actor: readers may not leave its thread. A peer that breaks the schema gives an error, never a
+//! panic.
+
+use capnp::Result;
+use capnp::capability::Response;
+use carrack_schema::wire::record_capnp::{record_data, want};
+use carrack_schema::wire::store_capnp as wire;
+use carrack_schema::{Cid, Code, Value};
+
+use crate::types::{
+    About, Absent, Body, CollectionInfo, Cursor, Form, Found, ImportOutcome, ImportReport, Page,
+    PageRequest, Phase, Progress, Range, RecordData, Rejection, RepoInfo, RepoList, Source,
+    StoreStats, Verdict, Want,
+};
+
+pub(crate) fn about(response: &Response<wire::session::about_results::Owned>) -> Result<About> {
+    let results = response.get()?;
+    let about = results.get_about()?;
+    Ok(About {
+        version: about.get_version()?.to_string()?,
+        message_bytes_max: about.get_message_bytes_max(),
+        chunk_bytes_max: about.get_chunk_bytes_max(),
+        list_records_max: about.get_list_records_max(),
+        list_bytes_max: about.get_list_bytes_max(),
+    })
+}
+
+pub(crate) fn stats(response: &Response<wire::store::stats_results::Owned>) -> Result<StoreStats> {
+    let results = response.get()?;
+    let stats = results.get_stats()?;
+    Ok(StoreStats {
+        repos: stats.get_repos(),
+        records: stats.get_records(),
+        bytes_in: stats.get_bytes_in(),
+        bytes_stored: stats.get_bytes_stored(),
+    })
+}
+
+pub(crate) fn repos(response: &Response<wire::store::repos_results::Owned>) -> Result<RepoList> {
+    let results = response.get()?;
+    let repos = results
+        .get_repos()?
+        .iter()
+        .map(repo_info)
+        .collect::<Result<_>>()?;
+    Ok(RepoList {
+        repos,
+        more: results.get_more(),
+    })
+}
+
+pub(crate) fn info(response: &Response<wire::info_result::Owned>) -> Result<Found<RepoInfo>> {
+    let results = response.get()?;
+    Ok(match results.which()? {
+        wire::info_result::Absent(hop) => Err(absent(hop)),
+        wire::info_result::Info(info) => Ok(repo_info(info?)?),
+    })
+}
+
+pub(crate) fn collections(
+    response: &Response<wire::collections_result::Owned>,
+) -> Result<Found<Vec<CollectionInfo>>> {
+    let results = response.get()?;
+    Ok(match results.which()? {
+        wire::collections_result::Absent(hop) => Err(absent(hop)),
+        wire::collections_result::Found(found) => Ok(collection_list(found.get_collections()?)?),
+    })
+}
+
+pub(crate) fn page(response: &Response<wire::list_result::Owned>) -> Result<Found<Page>> {
+    let results = response.get()?;
+    let page = match results.which()? {
+        wire::list_result::Absent(hop) => return Ok(Err(absent(hop))),
+        wire::list_result::Page(page) => page,
+    };
+    let next = page.get_next()?;
+    let moved_from = page.get_moved_from()?.to_str()?;
+    Ok(Ok(Page {
+        source: source(page.get_source()?)?,
+        records: page
+            .get_records()?
+            .iter()
+            .map(record)
+            .collect::<Result<_>>()?,
+        next: (!next.is_empty()).then(|| Cursor(next.to_vec())),
+        moved_from: (!moved_from.is_empty()).then(|| moved_from.to_owned()),
+    }))
+}
+
+pub(crate) fn read(
+    response: &Response<wire::read_result::Owned>,
+) -> Result<Found<(Source, RecordData)>> {
+    let results = response.get()?;
+    Ok(match results.which()? {
+        wire::read_result::Absent(hop) => Err(absent(hop)),
+        wire::read_result::Found(found) => {
+            Ok((source(found.get_source()?)?, record(found.get_record()?)?))
+        }
+    })
+}
+
+pub(crate) fn import(
+    response: &Response<wire::car_sink::done_results::Owned>,
+) -> Result<ImportOutcome> {
+    let results = response.get()?;
+    Ok(match results.get_result()?.which()? {
+        wire::import_result::Imported(report) => ImportOutcome::Imported(import_report(report?)?),
+        wire::import_result::Unchanged(report) => ImportOutcome::Unchanged(import_report(report?)?),
+        wire::import_result::Rejected(rejection) => {
+            let rejection = rejection?;
+            let code = rejection.get_code()?.to_str()?;
+            let known = Code::ALL.iter().find(|known| known.as_str() == code);
+            ImportOutcome::Rejected(Rejection {
+                code: known.copied().unwrap_or(Code::Internal),
+                words: rejection.get_words()?.to_string()?,
+            })
+        }
+    })
+}
+
+pub(crate) fn progress(params: wire::progress::report_params::Reader<'_>) -> Result<Progress> {
+    let phase = match params.get_phase()? {
+        wire::progress::Phase::Receiving => Phase::Receiving,
+        wire::progress::Phase::Packing => Phase::Packing,
+        wire::progress::Phase::Committing => Phase::Committing,
+    };
+    Ok(Progress {
+        phase,
+        done: params.get_done(),
+        total: params.get_total(),
+    })
+}
+
+pub(crate) fn set_range(mut wire: wire::range::Builder<'_>, range: &Range) {
+    wire.set_from(&range.from);
+    wire.set_before(&range.before);
+    wire.set_reverse(range.reverse);
+}
+
+pub(crate) fn set_page(mut wire: wire::page_request::Builder<'_>, page: &PageRequest) {
+    if let Some(cursor) = &page.cursor {
+        wire.set_cursor(&cursor.0);
+    }
+    wire.set_limit(page.limit);
+}
+
+pub(crate) fn set_want(mut wire: want::Builder<'_>, wanted: &Want) {
+    wire.set_form(match wanted.form {
+        Form::None => want::Form::None,
+        Form::Value => want::Form::Value,
+        Form::DagCbor => want::Form::DagCbor,
+    });
+    wire.set_cid(wanted.cid);
+    // A list of more fields than a message can hold is cut here; the server refuses far fewer.
+    let count = u32::try_from(wanted.fields.len()).unwrap_or(u32::MAX);
+    let mut fields = wire.init_fields(count);
+    for (i, field) in (0..count).zip(&wanted.fields) {
+        fields.set(i, field);
+    }
+}
+
+fn absent(hop: std::result::Result<wire::Absent, capnp::NotInSchema>) -> Absent {
+    match hop {
+        Ok(wire::Absent::Repo) => Absent::Repo,
+        Ok(wire::Absent::Collection) => Absent::Collection,
+        Ok(wire::Absent::Record) => Absent::Record,
+        Ok(wire::Absent::Unknown) | Err(_) => Absent::Unknown,
+    }
+}
+
+fn repo_info(wire: wire::repo_info::Reader<'_>) -> Result<RepoInfo> {
+    Ok(RepoInfo {
+        source: source(wire.get_source()?)?,
+        records: wire.get_records(),
+        bytes_in: wire.get_bytes_in(),
+        bytes_stored: wire.get_bytes_stored(),
+        imported: wire.get_imported(),
+    })
+}
+
+fn source(wire: wire::source::Reader<'_>) -> Result<Source> {
+    let verdict = match wire.get_verdict()? {
+        wire::Verdict::Unchecked => Verdict::Unchecked,
+    };
+    Ok(Source {
+        did: wire.get_did()?.to_string()?,
+        rev: wire.get_rev()?.to_string()?,
+        commit: cid(wire.get_commit()?)?,
+        verdict,
+    })
+}
+
+fn collection_list(
+    wire: capnp::struct_list::Reader<'_, wire::collection_info::Owned>,
+) -> Result<Vec<CollectionInfo>> {
+    wire.iter()
+        .map(|info| {
+            Ok(CollectionInfo {
+                nsid: info.get_nsid()?.to_string()?,
+                records: info.get_records(),
+            })
+        })
+        .collect()
+}
+
+fn import_report(wire: wire::import_report::Reader<'_>) -> Result<ImportReport> {
+    Ok(ImportReport {
+        info: repo_info(wire.get_info()?)?,
+        blocks: wire.get_blocks(),
+        collections: collection_list(wire.get_collections()?)?,
+    })
+}
+
+fn record(wire: record_data::Reader<'_>) -> Result<RecordData> {
+    let body = match wire.which()? {
+        record_data::None(()) => Body::None,
+        record_data::Value(value) => Body::Value(Value::from_wire(value?)?),
+        record_data::DagCbor(bytes) => Body::DagCbor(bytes?.to_vec()),
+        record_data::Undecodable(why) => Body::Undecodable(why?.to_string()?),
+    };
+    let hash = wire.get_cid()?;
+    Ok(RecordData {
+        collection: wire.get_collection()?.to_string()?,
+        rkey: wire.get_rkey()?.to_string()?,
+        cid: if hash.is_empty() {
+            None
+        } else {
+            Some(cid(hash)?)
+        },
+        body,
+    })
+}
+
+fn cid(bytes: &[u8]) -> Result<Cid> {
+    Cid::from_bytes(bytes).map_err(|error| capnp::Error::failed(error.to_string()))
+}

@@ -1,0 +1,208 @@
+@0x97dbe20ccd621a0f;
+# The store's RPC interfaces. Authority is what you hold: an object names what it may touch, and no method takes
+# a "user".
+#
+# Hops (methods that return a capability) answer at once and never touch the disk, so a chain of them is one
+# round trip. Leaves answer with a union whose first arm is the expected miss. Faults are exceptions with the
+# text `code: words`; codes are listed in schema/src/codes.rs, and the exception's kind says how to react:
+# failed (do not repeat), overloaded (back off, repeat), disconnected (reconnect), unimplemented (older server).
+# Times are microseconds since the Unix epoch. Streams push; dropping means cancelling.
+
+using Record = import "record.capnp";
+
+interface Gate {
+  # The bootstrap; it carries no authority of its own.
+  login @0 (credential :Text) -> (session :Session);
+  # The local owner's credential is the empty text: whoever can open the socket owns the store.
+  # Fails with `denied` for any other.
+}
+
+interface Session {
+  # All that one holder may do, in facets, so that a reader can be passed on without the rest.
+  about @0 () -> (about :About);
+  store @1 () -> (store :Store);
+  importer @2 () -> (importer :Importer);
+}
+
+struct About {
+  version @0 :Text;           # of the server, as in its changelog
+  messageBytesMax @1 :UInt32; # a longer message ends the connection
+  chunkBytesMax @2 :UInt32;   # longest `CarSink.write`
+  listRecordsMax @3 :UInt32;  # most records in one page
+  listBytesMax @4 :UInt32;    # bytes of values after which a page ends
+}
+
+interface Store {
+  # Read-only: all repositories.
+  repo @0 (did :Text) -> (repo :Repo);
+  repos @1 (after :Text, limit :UInt32) -> (repos :List(RepoInfo), more :Bool);
+  # In order of DID, those above `after`; at most `limit` (0: the server's default).
+  stats @2 () -> (stats :StoreStats);
+}
+
+struct StoreStats {
+  repos @0 :UInt64;
+  records @1 :UInt64;
+  bytesIn @2 :UInt64;     # of the CARs the current revisions came from
+  bytesStored @3 :UInt64; # of their segment files
+}
+
+interface Repo {
+  # One repository at its current revision.
+  info @0 () -> InfoResult;
+  collections @1 () -> CollectionsResult;
+  collection @2 (nsid :Text) -> (collection :Collection);
+  record @3 (path :Text) -> (record :RecordCap);  # path: collection/rkey
+  list @4 (range :Range, want :Record.Want, page :PageRequest) -> ListResult;
+  # All records, ordered by path; the range is of paths.
+}
+
+interface Collection {
+  record @0 (rkey :Text) -> (record :RecordCap);
+  list @1 (range :Range, want :Record.Want, page :PageRequest) -> ListResult;
+  # Ordered by record key; the range is of record keys.
+}
+
+interface RecordCap {
+  # Names one record; handing it on hands on exactly this record.
+  read @0 (want :Record.Want) -> ReadResult;
+}
+
+struct Range {
+  # Keys in the order of their bytes. Empty means open.
+  from @0 :Text;        # inclusive
+  before @1 :Text;      # exclusive
+  reverse @2 :Bool;     # from the last to the first
+}
+
+struct PageRequest {
+  cursor @0 :Data;      # `next` of the page before; empty starts
+  limit @1 :UInt32;     # most records; 0 means the server's default
+}
+
+struct ListResult {
+  union {
+    absent @0 :Absent;
+    page :group {
+      source @1 :Source;
+      records @2 :List(Record.RecordData);
+      next @3 :Data;
+      # Cursor of the next page, empty at the end. It works for this listing only, and is refused if altered.
+      movedFrom @4 :Text;
+      # Set when the cursor was made at this other revision: the listing goes on after the same key in today's.
+    }
+  }
+}
+
+struct ReadResult {
+  union {
+    absent @0 :Absent;
+    found :group {
+      source @1 :Source;
+      record @2 :Record.RecordData;
+    }
+  }
+}
+
+struct InfoResult {
+  union {
+    absent @0 :Absent;
+    info @1 :RepoInfo;
+  }
+}
+
+struct CollectionsResult {
+  union {
+    absent @0 :Absent;
+    found :group {
+      source @1 :Source;
+      collections @2 :List(CollectionInfo);
+    }
+  }
+}
+
+struct CollectionInfo {
+  nsid @0 :Text;
+  records @1 :UInt64;
+}
+
+enum Absent {
+  # The first hop that was missing.
+  unknown @0;
+  repo @1;
+  collection @2;
+  record @3;
+}
+
+struct Source {
+  # Where an answer comes from, once an answer.
+  did @0 :Text;
+  rev @1 :Text;
+  commit @2 :Data;      # CID of the signed commit, 36 bytes
+  verdict @3 :Verdict;
+}
+
+enum Verdict {
+  unchecked @0;   # no key was given: hashes and structure are proven, the signature is not
+}
+
+struct RepoInfo {
+  source @0 :Source;
+  records @1 :UInt64;
+  bytesIn @2 :UInt64;
+  bytesStored @3 :UInt64;
+  imported @4 :Int64;
+}
+
+interface Importer {
+  importCar @0 (options :ImportOptions, progress :Progress) -> (sink :CarSink);
+  # One import a sink. `progress` may be null.
+}
+
+struct ImportOptions {
+  did @0 :Text;   # refuse another repository with `wrongDid`; empty takes any
+}
+
+interface CarSink {
+  write @0 (bytes :Data) -> stream;
+  # The CAR's bytes in order, at most About.chunkBytesMax a call; borders mean nothing. An error would break the
+  # stream and `done` with it, so what is wrong with the bytes is said by `done` alone: once the import has ended,
+  # further bytes are dropped.
+  done @1 () -> (result :ImportResult);
+  # Verifies, then commits atomically: when this answers, the repository survives a crash. A sink that is
+  # dropped without it leaves nothing behind.
+  expectSize @2 (bytes :UInt64);
+  # Optional, before the first write: progress then has a total, and a CAR that is too long is refused early.
+}
+
+struct ImportResult {
+  union {
+    rejected @0 :Rejection;
+    imported @1 :ImportReport;
+    unchanged @2 :ImportReport;   # the store held this very commit
+  }
+}
+
+struct Rejection {
+  # The input was refused; the store is as it was.
+  code @0 :Text;
+  words @1 :Text;
+}
+
+struct ImportReport {
+  info @0 :RepoInfo;
+  blocks @1 :UInt64;        # of the CAR
+  collections @2 :List(CollectionInfo);
+}
+
+interface Progress {
+  # Implemented by the importing client.
+  report @0 (phase :Phase, done :UInt64, total :UInt64);
+  # At most one call is outstanding; newer figures replace unsent ones. `total` is 0 while it is not known.
+
+  enum Phase {
+    receiving @0;   # bytes of the CAR
+    packing @1;     # records verified along the MST and written
+    committing @2;
+  }
+}

@@ -1,0 +1,27 @@
+//! The bridge between verified records and the pages of a segment: DAG-CBOR in, rows of Cap'n Proto pages out, and
+//! the same DAG-CBOR back.
+//!
+//! It takes only verified blocks, and does no I/O: [`carrack_segment`] moves the bytes. Today a row is its record's
+//! DAG-CBOR as it was; columns will stand in the same pages behind the same functions.
+
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::arithmetic_side_effects,
+        reason = "a test that panics has done its work"
+    )
+)]
+
+pub mod head;
+pub mod page;
+pub mod value;
+
+pub use head::RepoHead;
+pub use page::{PageBuilder, PageError};

@@ -1,0 +1,82 @@
+//! `carrack serve`: own a data folder until told to stop.
+
+use carrack_client::Address;
+use carrack_schema::Code;
+use carrack_schema::codes::Exit;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::config::Config;
+use super::output::Output;
+use super::{Failure, Result};
+use crate::owner::{DataFolder, Owner, Settings};
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  carrack serve                              on the data folder's own socket
+  carrack serve --listen 127.0.0.1:7440      also on TCP; loopback only
+  carrack serve --data /srv/at --listen unix:/run/user/1000/carrack/store.sock
+
+The data folder's socket is always served; commands on the same folder find it by themselves.
+DIR/config.toml may hold `listen` and `workers`; a flag wins over it.")]
+pub(super) struct Arguments {
+    /// Also listen there: unix:PATH or IP:PORT (port 0 takes a free one); may be repeated
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<Address>,
+    /// Threads that serve connections [default: one per core]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+}
+
+pub(super) async fn run(
+    folder: &DataFolder,
+    arguments: Arguments,
+    output: &mut Output,
+) -> Result<Exit> {
+    let owner = Owner::start(folder, &settings(folder, arguments)?)?;
+    for address in owner.addresses() {
+        if output.is_json() {
+            output.object(&serde_json::json!({ "listening": address.to_string() }))?;
+        } else {
+            output.line(&format!("listening on {address}"))?;
+        }
+    }
+    output.flush()?;
+    let refused = |error: std::io::Error| Failure::new(Code::Internal, error.to_string());
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("shutting down; a second signal ends the process at once");
+    let stopped = tokio::task::spawn_blocking(move || owner.shutdown());
+    tokio::select! {
+        _ = stopped => Ok(Exit::Ok),
+        _ = interrupt.recv() => Ok(Exit::Failed),
+        _ = terminate.recv() => Ok(Exit::Failed),
+    }
+}
+
+/// Returns the settings: a flag wins over the file, the file over the default.
+fn settings(folder: &DataFolder, arguments: Arguments) -> Result<Settings> {
+    let config = Config::read(folder.path())?;
+    let listen = if arguments.listen.is_empty() {
+        config
+            .listen
+            .iter()
+            .map(|text| {
+                text.parse()
+                    .map_err(|error| Failure::from(carrack_client::Error::from(error)))
+            })
+            .collect::<Result<_>>()?
+    } else {
+        arguments.listen
+    };
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Settings {
+        listen,
+        workers: arguments.workers.or(config.workers).unwrap_or_else(cores),
+    })
+}

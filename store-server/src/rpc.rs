@@ -1,0 +1,42 @@
+//! The RPC objects: one interface a file. Each method unmarshals, calls the store, marshals; nothing is decided
+//! here but the shape of an answer.
+
+mod error;
+mod gate;
+mod importer;
+mod list;
+mod record;
+mod repo;
+mod store;
+mod view;
+
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::twoparty::VatNetwork;
+use capnp_rpc::{RpcSystem, new_client};
+use carrack_schema::limits::{SERVER_MESSAGE_WORDS_MAX, STREAM_WINDOW_BYTES};
+use carrack_schema::wire::store_capnp::gate as gate_capnp;
+use futures::io::{AsyncReadExt, BufReader, BufWriter};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+use crate::store::Store;
+
+/// Buffer of each direction, in bytes.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Makes the RPC system that serves `store` on one connection; it is driven by polling it on a
+/// [`LocalSet`](tokio::task::LocalSet), and ends with the connection.
+pub fn serve(store: Store, stream: impl AsyncRead + AsyncWrite + 'static) -> RpcSystem<Side> {
+    let (input, output) = stream.compat().split();
+    let mut options = capnp::message::ReaderOptions::new();
+    options.traversal_limit_in_words(Some(SERVER_MESSAGE_WORDS_MAX));
+    let mut network = VatNetwork::new(
+        BufReader::with_capacity(BUFFER_BYTES, input),
+        BufWriter::with_capacity(BUFFER_BYTES, output),
+        Side::Server,
+        options,
+    );
+    network.set_window_size(STREAM_WINDOW_BYTES);
+    let gate: gate_capnp::Client = new_client(gate::Gate::new(store));
+    RpcSystem::new(Box::new(network), Some(gate.client))
+}

@@ -1,0 +1,120 @@
+//! Listings: one page of a repo's or a collection's records.
+
+use carrack_schema::limits::{LIST_BYTES_MAX, LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
+use carrack_schema::wire::record_capnp;
+use carrack_schema::wire::store_capnp::{Absent, list_result, page_request, range};
+use carrack_schema::{Did, Nsid};
+
+use super::error::Failure;
+use super::view::{self, Want};
+use crate::cursor::Cursor;
+use crate::store::{Keys, Repo, Store};
+
+/// A listing's call, read off the wire.
+pub(super) struct Request<'a> {
+    collection: Option<&'a Nsid>,
+    from: &'a str,
+    before: &'a str,
+    reverse: bool,
+    want: Want<'a>,
+    cursor: &'a [u8],
+    limit: u32,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn read(
+        collection: Option<&'a Nsid>,
+        range: range::Reader<'a>,
+        want: record_capnp::want::Reader<'a>,
+        page: page_request::Reader<'a>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            collection,
+            from: range.get_from()?.to_str()?,
+            before: range.get_before()?.to_str()?,
+            reverse: range.get_reverse(),
+            want: Want::read(want)?,
+            cursor: page.get_cursor()?,
+            limit: match page.get_limit() {
+                0 => LIST_RECORDS_DEFAULT,
+                limit => limit.min(LIST_RECORDS_MAX),
+            },
+        })
+    }
+
+    /// Returns what a cursor of this listing is sealed to.
+    fn scope<'b>(&'b self, did: &'b Did) -> [&'b str; 5] {
+        let collection = self.collection.map_or("", Nsid::as_str);
+        let direction = if self.reverse { "reverse" } else { "forward" };
+        [did.as_str(), collection, self.from, self.before, direction]
+    }
+}
+
+/// Answers with one page: up to the limit of records or of bytes, whichever comes first.
+pub(super) fn answer(
+    store: &Store,
+    did: &Did,
+    request: &Request<'_>,
+    mut results: list_result::Builder<'_>,
+) -> Result<(), Failure> {
+    let Some(repo) = store.repo(did)? else {
+        results.set_absent(Absent::Repo);
+        return Ok(());
+    };
+    let scope = request.scope(did);
+    let cursor = match request.cursor {
+        [] => None,
+        sealed => Some(Cursor::open(store.cursor_key(), &scope, sealed)?),
+    };
+    let keys = Keys {
+        collection: request.collection,
+        from: request.from,
+        before: request.before,
+        reverse: request.reverse,
+        after: cursor.as_ref().map(|cursor| cursor.after.as_str()),
+    };
+    let Some(rows) = repo.rows(&keys)? else {
+        results.set_absent(Absent::Collection);
+        return Ok(());
+    };
+    let (mut count, mut bytes, mut last) = (0, 0, None);
+    // The list's length must be known before it is built, so the rows are measured first; reading a row again
+    // touches the same mapped bytes.
+    for row in repo.read(rows.clone()).take(request.limit as usize) {
+        let record = row?;
+        count += 1;
+        bytes += request.want.bytes_of(&record);
+        if count == rows.len().min(request.limit as usize) || bytes >= LIST_BYTES_MAX {
+            last = Some(record.key(request.collection.is_none()));
+            break;
+        }
+    }
+
+    let rev = repo.summary().rev;
+    let mut page = results.init_page();
+    view::source(page.reborrow().init_source(), repo.summary());
+    if let Some(cursor) = cursor.filter(|cursor| cursor.rev != rev) {
+        page.set_moved_from(cursor.rev.to_string());
+    }
+    if let Some(after) = last.filter(|_| count < rows.len()) {
+        page.set_next(&Cursor { rev, after }.seal(store.cursor_key(), &scope));
+    }
+    fill(page.init_records(view::count(count)), &repo, rows, request)
+}
+
+fn fill(
+    mut list: capnp::struct_list::Builder<'_, record_capnp::record_data::Owned>,
+    repo: &Repo,
+    rows: crate::store::Rows,
+    request: &Request<'_>,
+) -> Result<(), Failure> {
+    for (i, row) in (0..list.len()).zip(repo.read(rows)) {
+        let record = row?;
+        let mut wire = list.reborrow().get(i);
+        if request.collection.is_none() {
+            wire.set_collection(record.collection);
+        }
+        view::record(wire, &record, &request.want)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! [`StoreObject`]: reading, over all repos.
+
+use std::rc::Rc;
+
+use capnp_rpc::new_client;
+use carrack_schema::limits::{LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
+use carrack_schema::wire::store_capnp::store;
+
+use super::error::answer;
+use super::repo::RepoObject;
+use super::view;
+use crate::store::Store;
+
+pub(super) struct StoreObject {
+    store: Store,
+}
+
+impl StoreObject {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+impl store::Server for StoreObject {
+    async fn repo(
+        self: Rc<Self>,
+        params: store::RepoParams,
+        mut results: store::RepoResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let did = params.get()?.get_did()?.to_str()?.parse()?;
+            results
+                .get()
+                .set_repo(new_client(RepoObject::new(self.store.clone(), did)));
+            Ok(())
+        })
+    }
+
+    async fn repos(
+        self: Rc<Self>,
+        params: store::ReposParams,
+        mut results: store::ReposResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let params = params.get()?;
+            let limit = match params.get_limit() {
+                0 => LIST_RECORDS_DEFAULT,
+                limit => limit.min(LIST_RECORDS_MAX),
+            };
+            let (repos, more) = self
+                .store
+                .repos(params.get_after()?.to_str()?, limit as usize)?;
+            let mut results = results.get();
+            results.set_more(more);
+            let mut list = results.init_repos(view::count(repos.len()));
+            for (i, repo) in (0..).zip(&repos) {
+                view::repo_info(list.reborrow().get(i), repo);
+            }
+            Ok(())
+        })
+    }
+
+    async fn stats(
+        self: Rc<Self>,
+        _params: store::StatsParams,
+        mut results: store::StatsResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let stats = self.store.stats()?;
+            let mut wire = results.get().init_stats();
+            wire.set_repos(stats.repos);
+            wire.set_records(stats.records);
+            wire.set_bytes_in(stats.bytes_in);
+            wire.set_bytes_stored(stats.bytes_stored);
+            Ok(())
+        })
+    }
+}
