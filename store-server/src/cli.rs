@@ -46,7 +46,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 refused input, 4 damage found, 5 not foun
 #[derive(Args)]
 struct Global {
     /// Data folder [default: the platform's, such as ~/.local/share/carrack]
-    #[arg(long, global = true, env = "CARRACK_DATA", value_name = "DIR")]
+    #[arg(long, global = true, env = "CARRACK_DATA", hide_env_values = true, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Use the store that listens there (unix:PATH or IP:PORT), not the data folder's
     #[arg(

@@ -65,17 +65,17 @@ impl Server {
         workers: usize,
     ) -> Result<Self> {
         let mut addresses = Vec::new();
-        let mut tcp_listeners = Vec::new();
-        for address in tcp {
-            let listener = bind_tcp(*address)?;
-            addresses.push(Address::Tcp(listener.local_addr().map_err(not_started)?));
-            tcp_listeners.push(listener);
-        }
         let mut unix_listeners = Vec::new();
         for (path, listener) in unix {
             listener.set_nonblocking(true).map_err(not_started)?;
             addresses.push(Address::Unix(path));
             unix_listeners.push(listener);
+        }
+        let mut tcp_listeners = Vec::new();
+        for address in tcp {
+            let listener = bind_tcp(*address)?;
+            addresses.push(Address::Tcp(listener.local_addr().map_err(not_started)?));
+            tcp_listeners.push(listener);
         }
         let (stopping, stop) = watch::channel(false);
         let workers = (0..workers.max(1))

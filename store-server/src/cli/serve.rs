@@ -34,6 +34,10 @@ pub(super) async fn run(
     arguments: Arguments,
     output: &mut Output,
 ) -> Result<Exit> {
+    // Before the first line is out: whoever reads it may signal at once.
+    let refused = |error: std::io::Error| Failure::new(Code::Internal, error.to_string());
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
     let owner = Owner::start(folder, &settings(folder, arguments)?)?;
     for address in owner.addresses() {
         if output.is_json() {
@@ -43,9 +47,6 @@ pub(super) async fn run(
         }
     }
     output.flush()?;
-    let refused = |error: std::io::Error| Failure::new(Code::Internal, error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

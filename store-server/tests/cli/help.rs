@@ -1,0 +1,28 @@
+//! What `--help` shows, as golden files.
+
+use super::{OK, Place, Run, bare};
+
+#[test]
+fn help_is_as_recorded() {
+    for subcommand in ["", "serve", "import", "repos", "get", "list"] {
+        let mut command = bare();
+        command
+            .args((!subcommand.is_empty()).then_some(subcommand))
+            .arg("--help");
+        let run = Run::of(&mut command).ends(OK);
+        let name = if subcommand.is_empty() {
+            "carrack"
+        } else {
+            subcommand
+        };
+        insta::assert_snapshot!(format!("help-{name}"), run.text());
+    }
+}
+
+#[test]
+fn completions_are_made_for_each_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let run = Place::new().run(&["completions", shell]).ends(OK);
+        assert!(run.text().contains("import"), "{shell}");
+    }
+}

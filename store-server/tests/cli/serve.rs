@@ -1,0 +1,184 @@
+//! `carrack serve` and who finds it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStdout, Stdio};
+
+use kit::Order;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{FAILED, OK, Place, Run, USAGE, bare, command, repo};
+
+/// A running server; ended by its id if a test fails.
+struct Serving {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Serving {
+    fn start(place: &Place, arguments: &[&str]) -> Self {
+        let mut child = command(&place.data())
+            .arg("serve")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    /// Returns the next address it says it listens on.
+    fn address(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        match line.trim_end().strip_prefix("listening on ") {
+            Some(address) => address.to_owned(),
+            None => panic!("`{line}`, stderr: {}", self.stderr()),
+        }
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        text
+    }
+
+    fn end(mut self, signal: Signal) -> i32 {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // A server that ended already is what a test wants.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+#[test]
+fn commands_on_the_same_folder_use_the_running_server() {
+    let place = Place::new();
+    let other = place.data().join("other/s.sock");
+    let listen = [
+        "--listen",
+        "127.0.0.1:0",
+        "--listen",
+        &format!("unix:{}", other.display()),
+        "--workers",
+        "2",
+    ];
+    let mut server = Serving::start(&place, &listen);
+    let addresses: Vec<_> = (0..3).map(|_| server.address()).collect();
+    assert_eq!(
+        addresses[0],
+        format!("unix:{}", place.data().join("carrack.sock").display())
+    );
+    for socket in [place.data().join("carrack.sock"), other] {
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode(&*socket), mode(socket.parent().unwrap())),
+            (0o600, 0o700)
+        );
+    }
+    let repo = repo(30, 11);
+    place
+        .run(&["import", &place.file("a.car", &repo.car(Order::Pds))])
+        .ends(OK);
+    for address in &addresses {
+        let run = Run::of(bare().args(["--store", address, "repos", "--json"])).ends(OK);
+        assert_eq!(run.objects()[0]["did"], repo.did.as_str(), "{address}");
+    }
+    // A second owner is told so.
+    let second = place.run(&["serve"]).ends(FAILED);
+    assert!(
+        second.stderr.contains("held by another process"),
+        "{}",
+        second.stderr
+    );
+    assert_eq!(server.end(Signal::TERM), OK);
+    assert!(!place.data().join("carrack.sock").exists());
+    // Without the server the command opens the folder itself.
+    assert_eq!(place.run(&["repos", "--json"]).ends(OK).objects().len(), 1);
+}
+
+#[test]
+fn either_signal_ends_it_gracefully_and_a_dead_ones_socket_is_no_obstacle() {
+    let place = Place::new();
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut server = Serving::start(&place, &[]);
+        server.address();
+        assert_eq!(server.end(signal), OK);
+    }
+    let mut server = Serving::start(&place, &[]);
+    server.address();
+    kill_process(Pid::from_child(&server.child), Signal::KILL).unwrap();
+    server.child.wait().unwrap();
+    assert!(place.data().join("carrack.sock").exists());
+    place.run(&["repos"]).ends(OK);
+}
+
+#[test]
+fn an_import_under_way_at_shutdown_ends_with_an_error_and_leaves_nothing() {
+    let place = Place::new();
+    let mut server = Serving::start(&place, &[]);
+    server.address();
+    let mut import = command(&place.data())
+        .args(["import", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let car = repo(5_000, 12).car(Order::Pds);
+    use std::io::Write;
+    let mut stdin = import.stdin.take().unwrap();
+    // More than pipe and window hold, so the server has some of it when this returns; less than all.
+    stdin.write_all(&car[..car.len() - 1]).unwrap();
+    assert_eq!(server.end(Signal::TERM), OK);
+    drop(stdin);
+    assert_eq!(import.wait().unwrap().code(), Some(FAILED));
+    assert!(place.run(&["repos"]).ends(OK).text().is_empty());
+    let left = std::fs::read_dir(place.data().join("segments"))
+        .unwrap()
+        .count();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn public_addresses_and_wrong_settings_are_refused() {
+    let place = Place::new();
+    let run = place
+        .run(&["serve", "--listen", "0.0.0.0:7440"])
+        .ends(FAILED);
+    assert!(run.stderr.contains("loopback"), "{}", run.stderr);
+    std::fs::write(place.data().join("config.toml"), "workers = 'many'").unwrap();
+    let run = place.run(&["serve"]).ends(USAGE);
+    assert!(run.stderr.contains("config.toml"), "{}", run.stderr);
+}
+
+#[test]
+fn the_file_says_where_to_listen_and_a_flag_wins() {
+    let place = Place::new();
+    place.run(&["repos"]).ends(OK);
+    std::fs::write(
+        place.data().join("config.toml"),
+        "listen = ['127.0.0.1:0']\nworkers = 1",
+    )
+    .unwrap();
+    let mut server = Serving::start(&place, &[]);
+    server.address();
+    assert!(server.address().starts_with("127.0.0.1:"));
+    assert_eq!(server.end(Signal::TERM), OK);
+    let mut server = Serving::start(&place, &["--listen", "[::1]:0"]);
+    server.address();
+    assert!(server.address().starts_with("[::1]:"));
+    assert_eq!(server.end(Signal::TERM), OK);
+}

@@ -1,0 +1,130 @@
+//! [`Door`]: a way to a store. A test body takes a session and runs once for each.
+
+use std::path::Path;
+
+use carrack_client::{Address, Client, ImportOptions, ImportOutcome, ImportReport, Session};
+use carrack_store::{DataFolder, Owner, Settings};
+
+/// A way to a store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Door {
+    /// A duplex pair in this process.
+    InProcess,
+    /// The data folder's unix socket.
+    Unix,
+    /// A TCP socket on loopback.
+    Tcp,
+}
+
+pub(crate) const DOORS: [Door; 3] = [Door::InProcess, Door::Unix, Door::Tcp];
+
+/// A running store with a client at one of its doors.
+pub(crate) struct Store {
+    pub(crate) session: Session,
+    pub(crate) owner: Owner,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Store {
+    pub(crate) async fn open(door: Door) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = start(folder.path());
+        let session = connect(&owner, door).await.login("");
+        Self {
+            session,
+            owner,
+            folder,
+        }
+    }
+
+    /// Shuts down and starts again on the same folder.
+    pub(crate) async fn reopen(self, door: Door) -> Self {
+        let Self {
+            session,
+            owner,
+            folder,
+        } = self;
+        drop(session);
+        owner.shutdown();
+        let owner = start(folder.path());
+        let session = connect(&owner, door).await.login("");
+        Self {
+            session,
+            owner,
+            folder,
+        }
+    }
+
+    /// Returns the files of the folder that hold data, with their lengths.
+    pub(crate) fn files(&self) -> Vec<(String, u64)> {
+        let mut files = Vec::new();
+        for sub in ["segments", "tmp"] {
+            for entry in std::fs::read_dir(self.folder.path().join(sub)).unwrap() {
+                let entry = entry.unwrap();
+                let name = format!("{sub}/{}", entry.file_name().to_string_lossy());
+                files.push((name, entry.metadata().unwrap().len()));
+            }
+        }
+        files.sort();
+        files
+    }
+}
+
+fn start(folder: &Path) -> Owner {
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    Owner::start(&DataFolder::new(folder), &Settings { listen, workers: 2 }).unwrap()
+}
+
+async fn connect(owner: &Owner, door: Door) -> Client {
+    let address = owner.addresses().iter().find(|address| match door {
+        Door::InProcess => false,
+        Door::Unix => matches!(address, Address::Unix(_)),
+        Door::Tcp => matches!(address, Address::Tcp(_)),
+    });
+    match address {
+        None => owner.client().unwrap(),
+        Some(address) => Client::connect(address).await.unwrap(),
+    }
+}
+
+/// Runs a test body once for each door.
+pub(crate) fn each(body: impl AsyncFn(Store)) {
+    for door in DOORS {
+        through(door, &body);
+    }
+}
+
+/// Runs a test body through one door.
+pub(crate) fn through(door: Door, body: &impl AsyncFn(Store)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async { body(Store::open(door).await).await });
+}
+
+/// Uploads a CAR in chunks of an odd length.
+pub(crate) async fn import(session: &Session, car: &[u8]) -> ImportOutcome {
+    import_as(session, car, ImportOptions::default()).await
+}
+
+pub(crate) async fn import_as(
+    session: &Session,
+    car: &[u8],
+    options: ImportOptions,
+) -> ImportOutcome {
+    let upload = session.importer().import(options);
+    for chunk in car.chunks(10_007) {
+        if !upload.write(chunk).await {
+            break;
+        }
+    }
+    upload.done().await.unwrap()
+}
+
+pub(crate) async fn must_import(session: &Session, car: &[u8]) -> ImportReport {
+    match import(session, car).await {
+        ImportOutcome::Imported(report) => report,
+        other => panic!("{other:?}"),
+    }
+}

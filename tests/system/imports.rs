@@ -1,0 +1,272 @@
+//! Imports: what becomes of valid repos, newer and older ones, and uploads that end early.
+
+use std::collections::BTreeMap;
+
+use carrack_client::{ImportOptions, ImportOutcome, Phase};
+use carrack_schema::Code;
+use kit::{Changes, Curve, Mix, Order, RepoSpec};
+
+use crate::door::{self, Door, import, import_as, must_import};
+use crate::fixtures::listing;
+
+fn expected(repo: &kit::Repo) -> String {
+    let sorted: BTreeMap<_, _> = repo
+        .records
+        .iter()
+        .map(|r| (r.path.to_string(), r.cid))
+        .collect();
+    sorted
+        .iter()
+        .map(|(path, cid)| format!("{path}\t{cid}\n"))
+        .collect()
+}
+
+fn spec(records: usize, seed: u64) -> RepoSpec {
+    RepoSpec {
+        records,
+        seed,
+        ..RepoSpec::default()
+    }
+}
+
+#[test]
+fn generated_repos_come_back_whole_in_every_order() {
+    let specs = [
+        RepoSpec {
+            curve: Curve::K256,
+            mix: Mix::VARIED,
+            ..spec(0, 1)
+        },
+        RepoSpec {
+            curve: Curve::P256,
+            mix: Mix::VARIED,
+            ..spec(1, 2)
+        },
+        RepoSpec {
+            curve: Curve::K256,
+            mix: Mix::VARIED,
+            ..spec(3_000, 3)
+        },
+        RepoSpec {
+            curve: Curve::P256,
+            mix: Mix::SOCIAL,
+            ..spec(10_000, 4)
+        },
+    ];
+    for spec in specs {
+        let repo = spec.build();
+        for order in [Order::PreOrder, Order::Pds, Order::Shuffled(7)] {
+            door::through(Door::InProcess, &async |store| {
+                let report = must_import(&store.session, &repo.car(order)).await;
+                assert_eq!(report.info.source.commit, repo.commit_cid);
+                assert_eq!(report.info.records, repo.records.len() as u64);
+                assert_eq!(
+                    listing(&store.session, repo.did.as_str()).await,
+                    expected(&repo)
+                );
+                store.owner.shutdown();
+            });
+        }
+    }
+}
+
+#[test]
+fn an_import_survives_reopening() {
+    door::through(Door::Unix, &async |store| {
+        let repo = spec(500, 5).build();
+        must_import(&store.session, &repo.car(Order::Pds)).await;
+        let store = store.reopen(Door::Unix).await;
+        assert_eq!(
+            listing(&store.session, repo.did.as_str()).await,
+            expected(&repo)
+        );
+        let again = import(&store.session, &repo.car(Order::PreOrder)).await;
+        assert!(matches!(again, ImportOutcome::Unchanged(_)), "{again:?}");
+        store.owner.shutdown();
+    });
+}
+
+fn refused(outcome: ImportOutcome) -> Code {
+    match outcome {
+        ImportOutcome::Rejected(rejection) => rejection.code,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn only_a_newer_revision_replaces_a_repo() {
+    door::each(async |store| {
+        let old = spec(300, 6).build();
+        let edits = old.random_edits(
+            1,
+            Changes {
+                added: 20,
+                changed: 10,
+                deleted: 30,
+            },
+        );
+        let new = old.next_version(&edits);
+        let fork = new.fork(&new.random_edits(
+            2,
+            Changes {
+                added: 1,
+                changed: 0,
+                deleted: 0,
+            },
+        ));
+        must_import(&store.session, &old.car(Order::Pds)).await;
+        must_import(&store.session, &new.car(Order::Pds)).await;
+        assert_eq!(
+            listing(&store.session, new.did.as_str()).await,
+            expected(&new)
+        );
+        assert_eq!(
+            store.files().len(),
+            1,
+            "the old segment is gone: {:?}",
+            store.files()
+        );
+        for (car, code) in [
+            (old.car(Order::Pds), Code::OlderRev),
+            (fork.car(Order::Pds), Code::Fork),
+        ] {
+            assert_eq!(refused(import(&store.session, &car).await), code);
+            assert_eq!(
+                listing(&store.session, new.did.as_str()).await,
+                expected(&new)
+            );
+        }
+        store.owner.shutdown();
+    });
+}
+
+#[test]
+fn another_did_than_the_expected_one_is_refused() {
+    door::through(Door::InProcess, &async |store| {
+        let repo = spec(10, 7).build();
+        let car = repo.car(Order::Pds);
+        let other = ImportOptions {
+            did: Some("did:plc:other".into()),
+            size: None,
+        };
+        assert_eq!(
+            refused(import_as(&store.session, &car, other).await),
+            Code::WrongDid
+        );
+        let own = ImportOptions {
+            did: Some(repo.did.to_string()),
+            size: Some(car.len() as u64),
+        };
+        assert!(matches!(
+            import_as(&store.session, &car, own).await,
+            ImportOutcome::Imported(_)
+        ));
+        store.owner.shutdown();
+    });
+}
+
+#[test]
+fn a_dropped_upload_leaves_nothing() {
+    door::each(async |store| {
+        let car = spec(2_000, 8).build().car(Order::Pds);
+        for cut in [0, 1, car.len() / 2, car.len()] {
+            let upload = store.session.importer().import(ImportOptions::default());
+            assert!(upload.write(&car[..cut]).await);
+            drop(upload);
+        }
+        // The server hears of a dropped sink some time later; its import thread then ends by itself.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while store.owner.store().imports() > 0 {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "an aborted import still runs"
+            );
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(store.session.store().stats().await.unwrap().repos, 0);
+        assert!(store.files().is_empty(), "{:?}", store.files());
+        // Nothing is stuck: the next one works.
+        must_import(&store.session, &car).await;
+        store.owner.shutdown();
+    });
+}
+
+#[test]
+fn progress_is_reported() {
+    door::through(Door::Unix, &async |store| {
+        let car = RepoSpec {
+            mix: Mix::SOCIAL,
+            ..spec(20_000, 9)
+        }
+        .build()
+        .car(Order::Pds);
+        let options = ImportOptions {
+            did: None,
+            size: Some(car.len() as u64),
+        };
+        let upload = store.session.importer().import(options);
+        let mut reports = upload.progress();
+        let watch = async {
+            let mut seen = Vec::new();
+            while reports.changed().await.is_ok() {
+                seen.push(*reports.borrow_and_update());
+            }
+            seen
+        };
+        let send = async {
+            assert!(upload.write(&car).await);
+            upload.done().await.unwrap()
+        };
+        let (seen, outcome) = tokio::join!(watch, send);
+        assert!(matches!(outcome, ImportOutcome::Imported(_)), "{outcome:?}");
+        // Newer figures replace unsent ones, so which are seen is a matter of time; that they grow is not.
+        let receiving: Vec<_> = seen
+            .iter()
+            .filter(|p| p.phase == Phase::Receiving)
+            .collect();
+        assert!(!receiving.is_empty());
+        assert!(receiving.is_sorted_by_key(|p| p.done), "{seen:?}");
+        assert!(
+            receiving
+                .iter()
+                .all(|p| p.total == car.len() as u64 && p.done <= p.total)
+        );
+        store.owner.shutdown();
+    });
+}
+
+#[test]
+fn imports_run_side_by_side_up_to_their_limit() {
+    use carrack_schema::limits::IMPORTS_MAX;
+    door::through(Door::Tcp, &async |store| {
+        let repos: Vec<_> = (0..=IMPORTS_MAX as u64)
+            .map(|i| spec(50, 100 + i).build())
+            .collect();
+        let mut running = Vec::new();
+        for repo in &repos[..IMPORTS_MAX] {
+            let upload = store.session.importer().import(ImportOptions::default());
+            let car = repo.car(Order::Pds);
+            assert!(upload.write(&car).await);
+            running.push(upload);
+        }
+        // All are admitted once the server has seen their first chunk.
+        while store.owner.store().imports() < IMPORTS_MAX {
+            tokio::task::yield_now().await;
+        }
+        let one_more = store.session.importer().import(ImportOptions::default());
+        assert!(one_more.write(&repos[IMPORTS_MAX].car(Order::Pds)).await);
+        assert_eq!(one_more.done().await.unwrap_err().code(), Code::Overloaded);
+        for upload in running {
+            assert!(matches!(
+                upload.done().await.unwrap(),
+                ImportOutcome::Imported(_)
+            ));
+        }
+        must_import(&store.session, &repos[IMPORTS_MAX].car(Order::Pds)).await;
+        assert_eq!(
+            store.session.store().stats().await.unwrap().repos,
+            repos.len() as u64
+        );
+        store.owner.shutdown();
+    });
+}

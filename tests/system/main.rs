@@ -1,0 +1,11 @@
+//! System tests: the same bodies through every door of a real store.
+
+mod damage;
+mod door;
+mod fixtures;
+mod hostile;
+mod imports;
+mod listings;
+mod reads;
+mod real;
+mod round_trips;
