@@ -23,8 +23,8 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 use crate::error::{Error, Result};
 use crate::read;
 use crate::types::{
-    About, CollectionInfo, Found, ImportOptions, ImportOutcome, Page, PageRequest, Progress, Range,
-    RecordData, RepoInfo, RepoList, Source, StoreStats, Want,
+    About, CollectionInfo, ExportReport, Found, ImportOptions, ImportOutcome, Page, PageRequest,
+    Progress, Proof, Range, RecordData, RepoInfo, RepoList, Source, StoreStats, Want,
 };
 
 /// Id of the bootstrap capability.
@@ -74,6 +74,11 @@ pub(crate) enum Call {
     Read {
         want: Want,
         reply: Reply<Found<(Source, RecordData)>>,
+    },
+    Prove(Reply<Found<Proof>>),
+    Export {
+        chunks: mpsc::Sender<Vec<u8>>,
+        reply: Reply<Found<ExportReport>>,
     },
     Import {
         options: ImportOptions,
@@ -288,6 +293,14 @@ fn start(tasks: &mut JoinSet<()>, on: &Capability, call: Call) {
             read::set_want(request.get().init_want(), &want);
             answer(tasks, request.send(), reply, read::read);
         }
+        (Capability::Record(record), Call::Prove(reply)) => {
+            answer(tasks, record.prove_request().send(), reply, read::proof);
+        }
+        (Capability::Repo(repo), Call::Export { chunks, reply }) => {
+            let mut request = repo.export_request();
+            request.get().set_sink(new_client(ChunkSink { chunks }));
+            answer(tasks, request.send(), reply, read::export);
+        }
         (
             Capability::Importer(importer),
             Call::Import {
@@ -341,9 +354,7 @@ fn open_sink(
 ) -> wire::car_sink::Client {
     let mut request = importer.import_car_request();
     let mut params = request.get();
-    if let Some(did) = &options.did {
-        params.reborrow().init_options().set_did(did);
-    }
+    read::set_import(params.reborrow().init_options(), options);
     if let Some(watcher) = progress {
         params.set_progress(new_client(ProgressSink { watcher }));
     }
@@ -394,6 +405,28 @@ impl wire::progress::Server for ProgressSink {
     ) -> capnp::Result<()> {
         // A watcher that is gone does not stop the import.
         self.watcher.send_replace(read::progress(params.get()?)?);
+        Ok(())
+    }
+}
+
+/// Passes an export's bytes on. A write is answered when they have room, which holds back the server.
+struct ChunkSink {
+    chunks: mpsc::Sender<Vec<u8>>,
+}
+
+impl wire::byte_sink::Server for ChunkSink {
+    async fn write(self: Rc<Self>, params: wire::byte_sink::WriteParams) -> capnp::Result<()> {
+        let bytes = params.get()?.get_bytes()?.to_vec();
+        let left = |_| capnp::Error::disconnected("the receiver left".into());
+        self.chunks.send(bytes).await.map_err(left)
+    }
+
+    async fn done(
+        self: Rc<Self>,
+        _params: wire::byte_sink::DoneParams,
+        _results: wire::byte_sink::DoneResults,
+    ) -> capnp::Result<()> {
+        // The end is the answer to the export itself.
         Ok(())
     }
 }

@@ -88,7 +88,11 @@ impl From<AddressError> for Error {
 
 impl From<Absent> for Error {
     fn from(absent: Absent) -> Self {
-        Self::new(Code::NotFound, absent.to_string())
+        let code = match absent {
+            Absent::Inactive => Code::Inactive,
+            _ => Code::NotFound,
+        };
+        Self::new(code, absent.to_string())
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::actor::{Call, Command, Hop, Reply};
+use crate::download::Download;
 use crate::error::{Error, Result};
 use crate::types::{
-    About, CollectionInfo, Cursor, Found, ImportOptions, Page, PageRequest, Range, RecordData,
-    RepoInfo, RepoList, Source, StoreStats, Want,
+    About, CollectionInfo, Cursor, Found, ImportOptions, Page, PageRequest, Proof, Range,
+    RecordData, RepoInfo, RepoList, Source, StoreStats, Want,
 };
 use crate::upload::Upload;
 
@@ -109,7 +110,7 @@ impl Session {
 pub struct Store(Handle);
 
 impl Store {
-    /// Names a repo by its DID.
+    /// Names a repo by its DID, or by a handle that a DID document given with an import claims.
     pub fn repo(&self, did: &str) -> Repo {
         Repo(self.0.hop(Hop::Repo {
             did: did.to_owned(),
@@ -175,6 +176,11 @@ impl Repo {
         }))
     }
 
+    /// Starts an export: the repo as a CAR.
+    pub fn export(&self) -> Download {
+        Download::start(self.0.clone())
+    }
+
     /// Lists all records in order of path; the range is of paths.
     pub fn list(&self, range: Range, want: Want) -> Listing {
         Listing {
@@ -218,6 +224,14 @@ impl Record {
     /// As every leaf, and `invalidArgument` if the path it was named by is none.
     pub async fn read(&self, want: Want) -> Result<Found<(Source, RecordData)>> {
         self.0.ask(|reply| Call::Read { want, reply }).await
+    }
+
+    /// Returns the proof that the record is in the repo, or that there is none.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and `incomplete` if the record's block is not held.
+    pub async fn prove(&self) -> Result<Found<Proof>> {
+        self.0.ask(Call::Prove).await
     }
 }
 

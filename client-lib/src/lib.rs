@@ -26,6 +26,7 @@
 mod actor;
 mod address;
 mod connect;
+mod download;
 mod error;
 mod handle;
 mod read;
@@ -34,11 +35,12 @@ mod upload;
 
 pub use address::{Address, AddressError};
 pub use connect::{Client, Connection};
+pub use download::Download;
 pub use error::{Error, Result};
 pub use handle::{Collection, Importer, Listing, Record, Repo, Session, Store};
 pub use types::{
-    About, Absent, Body, CollectionInfo, Cursor, Form, Found, ImportOptions, ImportOutcome,
-    ImportReport, Page, PageRequest, Phase, Progress, Range, RecordData, Rejection, RepoInfo,
-    RepoList, Source, StoreStats, Verdict, Want,
+    About, Absent, Body, CollectionInfo, Cursor, ExportReport, Form, Found, ImportOptions,
+    ImportOutcome, ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData,
+    Rejection, RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
 };
 pub use upload::Upload;

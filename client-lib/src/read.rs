@@ -10,9 +10,9 @@ use carrack_schema::wire::store_capnp as wire;
 use carrack_schema::{Cid, Code, Value};
 
 use crate::types::{
-    About, Absent, Body, CollectionInfo, Cursor, Form, Found, ImportOutcome, ImportReport, Page,
-    PageRequest, Phase, Progress, Range, RecordData, Rejection, RepoInfo, RepoList, Source,
-    StoreStats, Verdict, Want,
+    About, Absent, Body, CollectionInfo, Cursor, ExportReport, Form, Found, ImportOptions,
+    ImportOutcome, ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData,
+    Rejection, RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
 };
 
 pub(crate) fn about(response: &Response<wire::session::about_results::Owned>) -> Result<About> {
@@ -101,6 +101,31 @@ pub(crate) fn read(
     })
 }
 
+pub(crate) fn export(
+    response: &Response<wire::export_result::Owned>,
+) -> Result<Found<ExportReport>> {
+    Ok(match response.get()?.which()? {
+        wire::export_result::Absent(hop) => Err(absent(hop)),
+        wire::export_result::Exported(exported) => Ok(ExportReport {
+            source: source(exported.get_source()?)?,
+            bytes: exported.get_bytes(),
+            blocks: exported.get_blocks(),
+            records: exported.get_records(),
+        }),
+    })
+}
+
+pub(crate) fn proof(response: &Response<wire::proof_result::Owned>) -> Result<Found<Proof>> {
+    Ok(match response.get()?.which()? {
+        wire::proof_result::Absent(hop) => Err(absent(hop)),
+        wire::proof_result::Proof(proof) => Ok(Proof {
+            source: source(proof.get_source()?)?,
+            present: proof.get_present(),
+            car: proof.get_car()?.to_vec(),
+        }),
+    })
+}
+
 pub(crate) fn import(
     response: &Response<wire::car_sink::done_results::Owned>,
 ) -> Result<ImportOutcome> {
@@ -131,6 +156,20 @@ pub(crate) fn progress(params: wire::progress::report_params::Reader<'_>) -> Res
         done: params.get_done(),
         total: params.get_total(),
     })
+}
+
+pub(crate) fn set_import(mut wire: wire::import_options::Builder<'_>, options: &ImportOptions) {
+    if let Some(did) = &options.did {
+        wire.set_did(did);
+    }
+    if let Some(document) = &options.did_document {
+        wire.set_did_document(document);
+    }
+    wire.set_require_signature(options.require_signature);
+    wire.set_allow_partial(options.allow_partial);
+    if let Some(status) = &options.status {
+        wire.set_status(status);
+    }
 }
 
 pub(crate) fn set_range(mut wire: wire::range::Builder<'_>, range: &Range) {
@@ -166,6 +205,7 @@ fn absent(hop: std::result::Result<wire::Absent, capnp::NotInSchema>) -> Absent 
         Ok(wire::Absent::Repo) => Absent::Repo,
         Ok(wire::Absent::Collection) => Absent::Collection,
         Ok(wire::Absent::Record) => Absent::Record,
+        Ok(wire::Absent::Inactive) => Absent::Inactive,
         Ok(wire::Absent::Unknown) | Err(_) => Absent::Unknown,
     }
 }
@@ -177,12 +217,22 @@ fn repo_info(wire: wire::repo_info::Reader<'_>) -> Result<RepoInfo> {
         bytes_in: wire.get_bytes_in(),
         bytes_stored: wire.get_bytes_stored(),
         imported: wire.get_imported(),
+        missing: wire.get_missing(),
+        handle: wire.get_handle()?.to_string()?,
+        status: wire.get_status()?.to_string()?,
     })
 }
 
 fn source(wire: wire::source::Reader<'_>) -> Result<Source> {
-    let verdict = match wire.get_verdict()? {
-        wire::Verdict::Unchecked => Verdict::Unchecked,
+    let judged = wire.get_verdict()?;
+    let verdict = match judged.get_outcome()? {
+        wire::verdict::Outcome::Unchecked => Verdict::Unchecked,
+        wire::verdict::Outcome::LegacyCommit => Verdict::LegacyCommit,
+        wire::verdict::Outcome::Valid => Verdict::Valid {
+            key: judged.get_key()?.to_string()?,
+            document: judged.get_document()?.to_vec(),
+            checked: judged.get_checked(),
+        },
     };
     Ok(Source {
         did: wire.get_did()?.to_string()?,
@@ -219,6 +269,7 @@ fn record(wire: record_data::Reader<'_>) -> Result<RecordData> {
         record_data::Value(value) => Body::Value(Value::from_wire(value?)?),
         record_data::DagCbor(bytes) => Body::DagCbor(bytes?.to_vec()),
         record_data::Undecodable(why) => Body::Undecodable(why?.to_string()?),
+        record_data::Missing(()) => Body::Missing,
     };
     let hash = wire.get_cid()?;
     Ok(RecordData {

@@ -20,6 +20,8 @@ pub enum Absent {
     Collection,
     /// The record.
     Record,
+    /// The repo is held, but hidden: its account is not active.
+    Inactive,
 }
 
 impl fmt::Display for Absent {
@@ -29,6 +31,7 @@ impl fmt::Display for Absent {
             Self::Repo => "the store holds no such repo",
             Self::Collection => "the repo holds no such collection",
             Self::Record => "the collection holds no such record",
+            Self::Inactive => "the account is not active, so its repo is hidden",
         })
     }
 }
@@ -61,18 +64,40 @@ pub struct StoreStats {
     pub bytes_stored: u64,
 }
 
-/// Whether the signature over a commit was checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is known of the signature over a commit. A bad one is never stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// No key was given: hashes and structure are proven, the signature is not.
     Unchecked,
+    /// The commit is signed.
+    Valid {
+        /// With this key, a `did:key`.
+        key: String,
+        /// Which a DID document with this SHA-256 names.
+        document: Vec<u8>,
+        /// Checked then, in microseconds since the Unix epoch.
+        checked: i64,
+    },
+    /// A commit of version 2, from an old export: it has no revision.
+    LegacyCommit,
 }
 
 impl Verdict {
     /// Returns the verdict's text, camelCase.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Unchecked => "unchecked",
+            Self::Valid { .. } => "valid",
+            Self::LegacyCommit => "legacyCommit",
+        }
+    }
+
+    /// Returns the verdict in a person's words.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::Unchecked => "signature unchecked",
+            Self::Valid { .. } => "signature valid",
+            Self::LegacyCommit => "old commit without a revision",
         }
     }
 }
@@ -82,7 +107,7 @@ impl Verdict {
 pub struct Source {
     /// The repo.
     pub did: String,
-    /// Its revision, a TID.
+    /// Its revision, a TID; empty for a commit of version 2.
     pub rev: String,
     /// CID of the signed commit.
     pub commit: Cid,
@@ -103,6 +128,12 @@ pub struct RepoInfo {
     pub bytes_stored: u64,
     /// When it was imported, in microseconds since the Unix epoch.
     pub imported: i64,
+    /// Records whose block is not held; 0 unless it was imported as partial.
+    pub missing: u64,
+    /// The first handle that a DID document claimed, unverified; may be empty.
+    pub handle: String,
+    /// The account's status; empty while it is active, else the repo is hidden.
+    pub status: String,
 }
 
 /// A page of repos, in order of DID.
@@ -195,6 +226,8 @@ pub enum Body {
     DagCbor(Vec<u8>),
     /// A value was wanted, but the bytes have none; the text says why. They can still be read as DAG-CBOR.
     Undecodable(String),
+    /// The repo was imported as partial, without this record's block; its CID is known.
+    Missing,
 }
 
 /// Which keys to list, in the order of their bytes.
@@ -275,6 +308,14 @@ pub struct ImportOptions {
     pub did: Option<String>,
     /// Length of the CAR in bytes, if known: progress then has a total.
     pub size: Option<u64>,
+    /// The account's DID document, JSON: the commit's signature is checked with its key.
+    pub did_document: Option<Vec<u8>>,
+    /// Refuse a commit that no key was given for.
+    pub require_signature: bool,
+    /// Take a CAR that lacks record blocks; their CIDs are kept.
+    pub allow_partial: bool,
+    /// The account's status, if known, such as `active` or `takendown`.
+    pub status: Option<String>,
 }
 
 /// What an import is doing.
@@ -328,4 +369,28 @@ pub struct ImportReport {
     pub blocks: u64,
     /// Its collections.
     pub collections: Vec<CollectionInfo>,
+}
+
+/// What an export brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportReport {
+    /// The repo.
+    pub source: Source,
+    /// Bytes of the CAR.
+    pub bytes: u64,
+    /// Blocks in it.
+    pub blocks: u64,
+    /// Records by path; several may share a block.
+    pub records: u64,
+}
+
+/// A proof from the signed commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The repo.
+    pub source: Source,
+    /// Whether it shows the record, or that there is none.
+    pub present: bool,
+    /// The CAR: the commit, the nodes on the record's path, the record.
+    pub car: Vec<u8>,
 }

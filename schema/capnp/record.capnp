@@ -51,5 +51,7 @@ struct RecordData {
     undecodable @6 :Text;
     # A value was asked for, but the record breaks the data model's rules (the text says which) or is larger
     # than a value may be. Its dagCbor can still be read.
+    missing @7 :Void;
+    # The repository was imported as partial, without this record's block; its CID is known.
   }
 }

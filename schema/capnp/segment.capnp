@@ -55,6 +55,7 @@ struct RepoHead {
   commitCid @2 :Data;   # 36 bytes
   commit @3 :Data;      # the commit block, as it was signed
   records @4 :UInt64;
+  firstNodePage @5 :UInt32;  # pages from here to the extent's last are NodePages
 }
 
 struct Page {
@@ -63,7 +64,14 @@ struct Page {
 
   struct Verbatim {
     # Each row is its record's DAG-CBOR.
-    ends @0 :List(UInt32);  # row i is heap[ends[i-1] .. ends[i]]; row 0 starts at 0
+    ends @0 :List(UInt32);     # row i is heap[ends[i-1] .. ends[i]]; row 0 starts at 0
     heap @1 :Data;
+    missing @2 :List(UInt16);  # ascending ordinals of rows whose block was not in the CAR: the heap has their CID
   }
+}
+
+struct NodePage {
+  # Digests of the repository's MST nodes, 32 bytes each, in pre-order. The nodes themselves are rebuilt from the rows;
+  # with their digests a proof rebuilds only those on its path.
+  digests @0 :Data;
 }

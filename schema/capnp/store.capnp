@@ -35,6 +35,7 @@ struct About {
 interface Store {
   # Read-only: all repositories.
   repo @0 (did :Text) -> (repo :Repo);
+  # By DID, or by a handle that a DID document given with an import claims; leaves fail with `unknownHandle` for another.
   repos @1 (after :Text, limit :UInt32) -> (repos :List(RepoInfo), more :Bool);
   # In order of DID, those above `after`; at most `limit` (0: the server's default).
   stats @2 () -> (stats :StoreStats);
@@ -55,6 +56,10 @@ interface Repo {
   record @3 (path :Text) -> (record :RecordCap);  # path: collection/rkey
   list @4 (range :Range, want :Record.Want, page :PageRequest) -> ListResult;
   # All records, ordered by path; the range is of paths.
+  export @5 (sink :ByteSink) -> ExportResult;
+  # Pushes the repository's CAR into `sink`, calls its `done`, then returns. The CAR holds exactly the blocks that the
+  # commit reaches: commit first, then the tree in pre-order with the records between. Dropping the call stops it.
+  # Fails with `incomplete`, before the first byte, for a repository that was imported as partial.
 }
 
 interface Collection {
@@ -66,6 +71,37 @@ interface Collection {
 interface RecordCap {
   # Names one record; handing it on hands on exactly this record.
   read @0 (want :Record.Want) -> ReadResult;
+  prove @1 () -> ProofResult;
+  # The small CAR that shows from the signed commit that the record is in the repository, or that there is none.
+}
+
+interface ByteSink {
+  # Implemented by the receiving client.
+  write @0 (bytes :Data) -> stream;
+  done @1 ();
+}
+
+struct ExportResult {
+  union {
+    absent @0 :Absent;
+    exported :group {
+      source @1 :Source;
+      bytes @2 :UInt64;
+      blocks @3 :UInt64;
+      records @4 :UInt64;
+    }
+  }
+}
+
+struct ProofResult {
+  union {
+    absent @0 :Absent;    # of the repository: an absent record is what a proof may show
+    proof :group {
+      source @1 :Source;
+      present @2 :Bool;   # whether it shows the record or that there is none
+      car @3 :Data;
+    }
+  }
 }
 
 struct Range {
@@ -132,18 +168,29 @@ enum Absent {
   repo @1;
   collection @2;
   record @3;
+  inactive @4;    # held, and hidden: the account is not active
 }
 
 struct Source {
   # Where an answer comes from, once an answer.
   did @0 :Text;
-  rev @1 :Text;
+  rev @1 :Text;         # empty for a commit of version 2, which has none
   commit @2 :Data;      # CID of the signed commit, 36 bytes
   verdict @3 :Verdict;
 }
 
-enum Verdict {
-  unchecked @0;   # no key was given: hashes and structure are proven, the signature is not
+struct Verdict {
+  # What is known of the signature over the commit. A bad one is never stored.
+  outcome @0 :Outcome;
+  key @1 :Text;         # valid: the did:key it was checked with
+  document @2 :Data;    # valid: SHA-256 of the DID document that names the key
+  checked @3 :Int64;    # valid: when
+
+  enum Outcome {
+    unchecked @0;       # no key was given: hashes and structure are proven, the signature is not
+    valid @1;
+    legacyCommit @2;    # a commit of version 2, from an old export
+  }
 }
 
 struct RepoInfo {
@@ -152,6 +199,9 @@ struct RepoInfo {
   bytesIn @2 :UInt64;
   bytesStored @3 :UInt64;
   imported @4 :Int64;
+  missing @5 :UInt64;   # records whose block is not held; 0 unless it was imported as partial
+  handle @6 :Text;      # that a DID document claims, unverified; may be empty
+  status @7 :Text;      # empty while the account is active; else the repository is hidden
 }
 
 interface Importer {
@@ -160,7 +210,11 @@ interface Importer {
 }
 
 struct ImportOptions {
-  did @0 :Text;   # refuse another repository with `wrongDid`; empty takes any
+  did @0 :Text;               # refuse another repository with `wrongDid`; empty takes any
+  didDocument @1 :Data;       # the account's, JSON: the commit's signature is checked with its key; empty leaves it unchecked
+  requireSignature @2 :Bool;  # refuse a commit that no key was given for
+  allowPartial @3 :Bool;      # take a CAR that lacks record blocks; their CIDs are kept
+  status @4 :Text;            # of the account, such as `active` or `takendown`; empty keeps what is known
 }
 
 interface CarSink {
@@ -179,7 +233,7 @@ struct ImportResult {
   union {
     rejected @0 :Rejection;
     imported @1 :ImportReport;
-    unchanged @2 :ImportReport;   # the store held this very commit
+    unchanged @2 :ImportReport;   # the store held this very commit; its verdict, handle and status may be new
   }
 }
 

@@ -49,12 +49,18 @@ codes! {
     BadHash = "badHash", Refused;
     /// The CAR, commit, MST or DAG-CBOR breaks a rule of its format.
     BadStructure = "badStructure", Refused;
+    /// The commit is not signed with the key it should be, or no key was given where one is required.
+    BadSignature = "badSignature", Refused;
     /// The repo belongs to another DID than the one asked for.
     WrongDid = "wrongDid", Refused;
     /// The store holds a newer revision of this repo.
     OlderRev = "olderRev", Refused;
     /// The store holds another commit of the same revision.
     Fork = "fork", Refused;
+    /// The account is deactivated, taken down or the like, so its repo is hidden.
+    Inactive = "inactive", NotFound;
+    /// No repo in the store claims this handle.
+    UnknownHandle = "unknownHandle", NotFound;
     /// A write was sent to disk and it is not known whether it arrived.
     UnknownOutcome = "unknownOutcome", Failed;
     /// A named limit was passed; the words say which.

@@ -16,5 +16,5 @@ pub mod wire;
 
 pub use cid::Cid;
 pub use codes::Code;
-pub use names::{AtUri, Did, Nsid, RecordKey, RecordPath, Tid};
+pub use names::{AtUri, Did, Handle, Nsid, RecordKey, RecordPath, Tid};
 pub use value::Value;

@@ -16,8 +16,9 @@ pub const CAR_HEADER_BYTES_MAX: usize = 4 * KIB;
 pub const CAR_SECTION_BYTES_MAX: usize = 2 * MIB;
 /// Longest CAR. The largest real repos hold single-digit millions of records at about 400 bytes each.
 pub const CAR_BYTES_MAX: u64 = 8 << 30;
-/// Most blocks in a CAR: a block takes at least 38 bytes, so this bounds the block index, not the file.
-pub const CAR_BLOCKS_MAX: usize = 32 << 20;
+/// Most blocks in a CAR. An import's index of them takes 16 bytes each, 128 MiB at this limit, before the first
+/// record is looked at; the largest real repos have single-digit millions.
+pub const CAR_BLOCKS_MAX: usize = 8 << 20;
 
 // --- DAG-CBOR
 
@@ -29,8 +30,6 @@ pub const CBOR_CONTAINER_MAX: u64 = 131_072;
 pub const CBOR_KEY_BYTES_MAX: u64 = 8_192;
 /// Longest binary CID in a link (AT Protocol data model).
 pub const CBOR_CID_BYTES_MAX: u64 = 100;
-/// Longest record block (AT Protocol: 1 MiB).
-pub const RECORD_BYTES_MAX: usize = MIB;
 /// Longest commit block. Six fields make about 220 bytes; unknown fields are tolerated, not unbounded.
 pub const COMMIT_BYTES_MAX: usize = 16 * KIB;
 
@@ -45,6 +44,13 @@ pub const MST_DEPTH_MAX: u8 = 128;
 pub const MST_KEY_BYTES_MAX: usize =
     crate::names::NSID_BYTES_MAX + 1 + crate::names::RECORD_KEY_BYTES_MAX;
 
+/// Most collections in a repo. An answer lists them all: 10,000 of the longest names take 3.6 MB. Real repos have
+/// some dozens.
+pub const COLLECTIONS_MAX: usize = 10_000;
+const _: () = assert!(
+    COLLECTIONS_MAX * (crate::names::NSID_BYTES_MAX + 40) < CLIENT_MESSAGE_WORDS_MAX * 8 / 2
+);
+
 // --- segments
 
 /// Rows a page aims to hold at most.
@@ -58,12 +64,16 @@ const _: () = assert!(PAGE_BYTES_MAX > PAGE_BYTES_TARGET + 64 * KIB);
 // --- imports
 
 /// Bytes of an import's blocks kept in memory before the rest goes to a file in `DATA/tmp`.
-pub const IMPORT_MEMORY_BYTES: usize = 64 * MIB;
+pub const IMPORT_MEMORY_BYTES: usize = 32 * MIB;
 /// Imports that run at the same time; each has a thread of its own.
 pub const IMPORTS_MAX: usize = 4;
 /// Chunks of an upload that wait for the import's thread.
 pub const IMPORT_CHUNKS_QUEUED_MAX: usize = 4;
 
+/// Longest time an upload may send nothing, in seconds; then its import is aborted and its place is free.
+pub const IMPORT_IDLE_SECONDS_MAX: u64 = 60;
+/// Chunks of an export that wait for the connection.
+pub const EXPORT_CHUNKS_QUEUED_MAX: usize = 4;
 /// How far in the future a commit's rev may be, in microseconds: five minutes, for clocks that differ.
 pub const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
 
@@ -71,8 +81,8 @@ pub const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
 
 /// Largest message a server reads: 8-byte words, 2 MiB. A header alone makes the library allocate.
 pub const SERVER_MESSAGE_WORDS_MAX: usize = 256 << 10;
-/// Largest message a client reads: 8-byte words, 8 MiB; a page and its largest record fit.
-pub const CLIENT_MESSAGE_WORDS_MAX: usize = 1 << 20;
+/// Largest message a client reads: 8-byte words, 16 MiB; the assertion below does the arithmetic.
+pub const CLIENT_MESSAGE_WORDS_MAX: usize = 2 << 20;
 /// Longest chunk of a streamed CAR.
 pub const CHUNK_BYTES_MAX: usize = 256 * KIB;
 /// Bytes on the way in one stream before the sender waits.
@@ -83,13 +93,15 @@ pub const CONNECTIONS_MAX: usize = 1_024;
 pub const LIST_RECORDS_DEFAULT: u32 = 100;
 /// Most records in one page of a listing.
 pub const LIST_RECORDS_MAX: u32 = 1_000;
-/// Bytes of record values after which a page of a listing ends; the record that crosses it is still in.
+/// Bytes, as they are on the wire, after which a page of a listing ends; the record that crosses it is still in.
 pub const LIST_BYTES_MAX: usize = 512 * KIB;
-/// Most nodes in one [`Value`](crate::Value) on the wire, at 16 bytes each. A larger record is read as DAG-CBOR.
+/// Most nodes in one [`Value`](crate::Value) on the wire. A larger record is read as DAG-CBOR.
 pub const VALUE_NODES_MAX: usize = 65_536;
-// A page's last record may be the largest: 16 bytes a node, 16 a text pointer, and its own bytes.
+// A page's last record may be the largest. A node takes 16 bytes; its text a pointer and padding, 16 more; the texts
+// themselves are in the record, and keys are read once more for each node that has one.
 const _: () = assert!(
-    LIST_BYTES_MAX * 3 + VALUE_NODES_MAX * 32 + RECORD_BYTES_MAX < CLIENT_MESSAGE_WORDS_MAX * 8
+    LIST_BYTES_MAX + VALUE_NODES_MAX * 48 + 2 * CAR_SECTION_BYTES_MAX
+        < CLIENT_MESSAGE_WORDS_MAX * 8
 );
 /// Longest cursor: a seal, a revision and an MST key.
 pub const CURSOR_BYTES_MAX: usize = 64 + MST_KEY_BYTES_MAX;

@@ -80,6 +80,23 @@ name!(
     RecordKey, "record key", is_record_key
 );
 
+name!(
+    /// A handle, a domain name: `alice.bsky.social`. Case does not matter when handles are compared.
+    Handle, "handle", is_handle
+);
+
+/// Longest handle in bytes.
+pub const HANDLE_BYTES_MAX: usize = 253;
+
+fn is_handle(text: &str) -> bool {
+    let Some((_, last)) = text.rsplit_once('.') else {
+        return false;
+    };
+    text.len() <= HANDLE_BYTES_MAX
+        && text.split('.').all(is_domain_label)
+        && last.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
 fn is_did(text: &str) -> bool {
     let Some((method, id)) = text
         .strip_prefix("did:")
@@ -127,6 +144,36 @@ fn is_record_key(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"._:~-".contains(&b))
+}
+
+/// What a person calls a repo: its DID, or a handle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RepoName {
+    /// Its DID.
+    Did(Did),
+    /// A handle, which somebody has to resolve.
+    Handle(Handle),
+}
+
+impl FromStr for RepoName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.starts_with("did:") {
+            text.parse().map(Self::Did)
+        } else {
+            text.parse().map(Self::Handle)
+        }
+    }
+}
+
+impl fmt::Display for RepoName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Did(did) => did.fmt(f),
+            Self::Handle(handle) => handle.fmt(f),
+        }
+    }
 }
 
 /// A timestamp identifier: 13 characters of sortable base32, 64 bits.
@@ -335,6 +382,28 @@ mod tests {
                 "did:m:é",
                 "did:m:a/b",
                 &format!("{long}a"),
+            ],
+        );
+    }
+
+    #[test]
+    fn handles() {
+        let label = "a".repeat(63);
+        let long = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+        check::<Handle>(
+            &["alice.test", "8.cn", "a-b.c-d.xyz", "A.Test", &long],
+            &[
+                "",
+                "alice",
+                "alice.",
+                ".test",
+                "a..b",
+                "-a.test",
+                "a-.test",
+                "a.0",
+                "a_b.test",
+                "é.test",
+                &format!("a{long}"),
             ],
         );
     }

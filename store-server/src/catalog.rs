@@ -5,10 +5,12 @@
 //! [`crate::store`] calls this.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use capnp::message::{Builder, HeapAllocator};
-use carrack_schema::wire::catalog_capnp::{repo_entry, segment_entry};
+use carrack_repack::head::{rev_of, rev_text};
+use carrack_schema::wire::catalog_capnp::{self, repo_entry, segment_entry};
 use carrack_schema::{Cid, Code, Did, Tid};
 use carrack_segment::directory::{Directory, File};
 use carrack_segment::message;
@@ -16,6 +18,7 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::entropy::random;
 use crate::error::{Error, Result, damaged};
+use crate::verdict::{Status, Verdict};
 
 /// Name of the catalog's file in the data folder.
 const FILE: &str = "catalog.redb";
@@ -28,6 +31,7 @@ const FORMAT: u32 = 1;
 
 const REPOS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("repos");
 const SEGMENTS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("segments");
+const HANDLES: TableDefinition<'_, &str, &str> = TableDefinition::new("handles");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 const META_FORMAT: &str = "format";
@@ -50,14 +54,18 @@ impl SegmentId {
 /// A repo's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RepoEntry {
-    pub(crate) rev: Tid,
+    pub(crate) rev: Option<Tid>,
     pub(crate) commit: Cid,
     pub(crate) segment: SegmentId,
     pub(crate) records: u64,
+    pub(crate) missing: u64,
     pub(crate) blocks: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_stored: u64,
     pub(crate) imported: i64,
+    pub(crate) verdict: Verdict,
+    pub(crate) handle: String,
+    pub(crate) status: Status,
 }
 
 /// The open catalog.
@@ -68,16 +76,24 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the catalog, or creates an empty one.
+    /// Opens the catalog, or creates an empty one if the folder has no segments: a catalog is there, and durable, before
+    /// the first segment is written.
     ///
     /// # Errors
     /// If it cannot be read or written, is damaged, or of another format.
-    pub(crate) fn open(directory: &Arc<dyn Directory>) -> Result<Self> {
+    pub(crate) fn open(directory: &Arc<dyn Directory>, has_segments: bool) -> Result<Self> {
+        guarded(|| Self::open_file(directory, has_segments))
+    }
+
+    fn open_file(directory: &Arc<dyn Directory>, has_segments: bool) -> Result<Self> {
         let is_new = !directory
             .list("")
             .map_err(unreadable)?
             .iter()
             .any(|name| name == FILE);
+        if is_new && has_segments {
+            return Err(missing());
+        }
         let file = if is_new {
             directory.create(FILE)
         } else {
@@ -91,7 +107,7 @@ impl Catalog {
             database,
             cursor_key: [0; CURSOR_KEY_BYTES],
         };
-        catalog.cursor_key = catalog.prepare()?;
+        catalog.cursor_key = catalog.prepare(has_segments)?;
         if is_new {
             directory.sync_dir("").map_err(unreadable)?;
         }
@@ -99,14 +115,16 @@ impl Catalog {
     }
 
     /// Creates the tables if need be, checks their format and returns the cursor key.
-    fn prepare(&self) -> Result<[u8; CURSOR_KEY_BYTES]> {
+    fn prepare(&self, has_segments: bool) -> Result<[u8; CURSOR_KEY_BYTES]> {
         let transaction = self.database.begin_write()?;
         let key = {
             transaction.open_table(REPOS)?;
             transaction.open_table(SEGMENTS)?;
+            transaction.open_table(HANDLES)?;
             let mut meta = transaction.open_table(META)?;
             let format = meta.get(META_FORMAT)?.map(|bytes| bytes.value().to_vec());
             match format {
+                None if has_segments => return Err(missing()),
                 None => {
                     meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
                 }
@@ -145,11 +163,13 @@ impl Catalog {
 
     /// Returns a repo's row.
     pub(crate) fn repo(&self, did: &Did) -> Result<Option<RepoEntry>> {
-        let table = self.database.begin_read()?.open_table(REPOS)?;
-        table
-            .get(did.as_str())?
-            .map(|bytes| decode_repo(bytes.value()))
-            .transpose()
+        guarded(|| {
+            let table = self.database.begin_read()?.open_table(REPOS)?;
+            table
+                .get(did.as_str())?
+                .map(|bytes| decode_repo(bytes.value()))
+                .transpose()
+        })
     }
 
     /// Calls `visit` with each repo above `after` in order of DID, until it says false.
@@ -171,11 +191,43 @@ impl Catalog {
 
     /// Returns the segment files that must be there.
     pub(crate) fn segments(&self) -> Result<Vec<SegmentId>> {
-        let table = self.database.begin_read()?.open_table(SEGMENTS)?;
-        table
-            .iter()?
-            .map(|row| Ok(SegmentId(ulid::Ulid::from_bytes(row?.0.value()))))
-            .collect()
+        guarded(|| {
+            let table = self.database.begin_read()?.open_table(SEGMENTS)?;
+            table
+                .iter()?
+                .map(|row| Ok(SegmentId(ulid::Ulid::from_bytes(row?.0.value()))))
+                .collect()
+        })
+    }
+
+    /// Returns the DID that claims a handle: by the DID document given with the latest import that brought the claim.
+    pub(crate) fn did_of_handle(&self, handle: &str) -> Result<Option<Did>> {
+        guarded(|| {
+            let table = self.database.begin_read()?.open_table(HANDLES)?;
+            let did = table.get(handle)?.map(|did| did.value().to_owned());
+            did.map(|did| {
+                did.parse()
+                    .map_err(|e| damaged("a handle's row in the catalog", e))
+            })
+            .transpose()
+        })
+    }
+
+    /// Returns up to `limit` known handles, those that begin like `handle` first.
+    pub(crate) fn handles_like(&self, handle: &str, limit: usize) -> Result<Vec<String>> {
+        guarded(|| {
+            let table = self.database.begin_read()?.open_table(HANDLES)?;
+            let start: String = handle.chars().take(1).collect();
+            let (alike, others) = (
+                table.range::<&str>(start.as_str()..)?,
+                table.range::<&str>(..start.as_str())?,
+            );
+            alike
+                .chain(others)
+                .take(limit)
+                .map(|row| Ok(row?.0.value().to_owned()))
+                .collect()
+        })
     }
 
     /// Puts a repo's new row in the place of the one it had, if `admit` takes that one, and returns the old row.
@@ -195,6 +247,7 @@ impl Catalog {
         let old = {
             let mut repos = transaction.open_table(REPOS)?;
             let mut segments = transaction.open_table(SEGMENTS)?;
+            let mut handles = transaction.open_table(HANDLES)?;
             let old = repos
                 .get(did.as_str())?
                 .map(|bytes| decode_repo(bytes.value()))
@@ -206,7 +259,15 @@ impl Catalog {
                 &encode_segment(entry.bytes_stored)?[..],
             )?;
             if let Some(old) = &old {
-                segments.remove(old.segment.0.to_bytes())?;
+                if old.segment != entry.segment {
+                    segments.remove(old.segment.0.to_bytes())?;
+                }
+                if old.handle != entry.handle && is_claimed_by(&handles, &old.handle, did)? {
+                    handles.remove(old.handle.as_str())?;
+                }
+            }
+            if !entry.handle.is_empty() {
+                handles.insert(entry.handle.as_str(), did.as_str())?;
             }
             old
         };
@@ -219,6 +280,34 @@ impl Catalog {
         })?;
         Ok(old)
     }
+}
+
+/// Says whether a handle is this DID's: another may have claimed it since.
+fn is_claimed_by(
+    handles: &impl ReadableTable<&'static str, &'static str>,
+    handle: &str,
+    did: &Did,
+) -> Result<bool> {
+    Ok(handles
+        .get(handle)?
+        .is_some_and(|row| row.value() == did.as_str()))
+}
+
+fn missing() -> Error {
+    Error::new(
+        Code::Damaged,
+        "catalog.redb is missing or empty beside segment files; put it back from a backup, or move segments/ away",
+    )
+}
+
+/// Runs redb, which panics on some damaged files, and takes a panic for what it means.
+fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        Err(Error::new(
+            Code::Damaged,
+            "catalog.redb is damaged: redb cannot make sense of it",
+        ))
+    })
 }
 
 fn unreadable(error: io::Error) -> Error {
@@ -254,7 +343,7 @@ impl redb::StorageBackend for Backend {
 fn encode_repo(entry: &RepoEntry) -> Result<Vec<u8>> {
     let mut message = Builder::<HeapAllocator>::new_default();
     let mut wire = message.init_root::<repo_entry::Builder<'_>>();
-    wire.set_rev(entry.rev.to_string());
+    wire.set_rev(rev_text(entry.rev));
     wire.set_commit_cid(entry.commit.as_bytes());
     wire.set_segment(&entry.segment.0.to_bytes());
     wire.set_records(entry.records);
@@ -262,6 +351,23 @@ fn encode_repo(entry: &RepoEntry) -> Result<Vec<u8>> {
     wire.set_bytes_in(entry.bytes_in);
     wire.set_bytes_stored(entry.bytes_stored);
     wire.set_imported(entry.imported);
+    wire.set_missing(entry.missing);
+    wire.set_handle(&entry.handle);
+    wire.set_status(entry.status.as_str());
+    match &entry.verdict {
+        Verdict::Unchecked => wire.set_verdict(catalog_capnp::Verdict::Unchecked),
+        Verdict::LegacyCommit => wire.set_verdict(catalog_capnp::Verdict::LegacyCommit),
+        Verdict::Valid {
+            key,
+            document,
+            checked,
+        } => {
+            wire.set_verdict(catalog_capnp::Verdict::Valid);
+            wire.set_key(key);
+            wire.set_document(document);
+            wire.set_checked(*checked);
+        }
+    }
     Ok(message::flatten(&message)?)
 }
 
@@ -293,9 +399,7 @@ fn decode_repo(bytes: &[u8]) -> Result<RepoEntry> {
         .try_into()
         .map_err(|_| Error::new(Code::Damaged, format!("{WHAT}: the segment is no ULID")))?;
     Ok(RepoEntry {
-        rev: text(wire.get_rev())?
-            .parse()
-            .map_err(|e| damaged(WHAT, e))?,
+        rev: rev_of(&text(wire.get_rev())?).map_err(|e| damaged(WHAT, e))?,
         commit: Cid::from_bytes(&data(wire.get_commit_cid())?).map_err(|e| damaged(WHAT, e))?,
         segment: SegmentId(ulid::Ulid::from_bytes(segment)),
         records: wire.get_records(),
@@ -303,6 +407,25 @@ fn decode_repo(bytes: &[u8]) -> Result<RepoEntry> {
         bytes_in: wire.get_bytes_in(),
         bytes_stored: wire.get_bytes_stored(),
         imported: wire.get_imported(),
+        missing: wire.get_missing(),
+        verdict: match wire.get_verdict().map_err(|e| damaged(WHAT, e))? {
+            catalog_capnp::Verdict::Unchecked => Verdict::Unchecked,
+            catalog_capnp::Verdict::LegacyCommit => Verdict::LegacyCommit,
+            catalog_capnp::Verdict::Valid => Verdict::Valid {
+                key: text(wire.get_key())?,
+                document: data(wire.get_document())?.try_into().map_err(|_| {
+                    Error::new(
+                        Code::Damaged,
+                        format!("{WHAT}: the document has no SHA-256"),
+                    )
+                })?,
+                checked: wire.get_checked(),
+            },
+        },
+        handle: text(wire.get_handle())?,
+        status: text(wire.get_status())?
+            .parse()
+            .map_err(|e| damaged(WHAT, e))?,
     })
 }
 
@@ -314,7 +437,7 @@ mod tests {
 
     fn entry(rev: u64) -> RepoEntry {
         RepoEntry {
-            rev: Tid::from_u64(rev),
+            rev: Some(Tid::from_u64(rev)),
             commit: "bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua"
                 .parse()
                 .unwrap(),
@@ -324,6 +447,14 @@ mod tests {
             bytes_in: 3,
             bytes_stored: 4,
             imported: -5,
+            missing: 6,
+            verdict: Verdict::Valid {
+                key: "did:key:z1".into(),
+                document: [7; 32],
+                checked: 8,
+            },
+            handle: "alice.test".into(),
+            status: "takendown".parse().unwrap(),
         }
     }
 
@@ -338,7 +469,7 @@ mod tests {
         let (_folder, directory) = directory();
         let did: Did = "did:plc:a".parse().unwrap();
         let key = {
-            let catalog = Catalog::open(&directory).unwrap();
+            let catalog = Catalog::open(&directory, false).unwrap();
             assert_eq!(
                 catalog.replace_repo(&did, &entry(1), |_| Ok(())).unwrap(),
                 None
@@ -347,7 +478,7 @@ mod tests {
             assert_eq!(old, Some(entry(1)));
             *catalog.cursor_key()
         };
-        let catalog = Catalog::open(&directory).unwrap();
+        let catalog = Catalog::open(&directory, false).unwrap();
         assert_eq!(catalog.repo(&did).unwrap(), Some(entry(2)));
         assert_eq!(catalog.repo(&"did:plc:b".parse().unwrap()).unwrap(), None);
         assert_eq!(catalog.segments().unwrap(), [entry(2).segment]);
@@ -357,7 +488,7 @@ mod tests {
     #[test]
     fn a_row_that_is_not_admitted_changes_nothing() {
         let (_folder, directory) = directory();
-        let catalog = Catalog::open(&directory).unwrap();
+        let catalog = Catalog::open(&directory, false).unwrap();
         let did: Did = "did:plc:a".parse().unwrap();
         let refuse = |_: Option<&RepoEntry>| Err(Error::new(Code::Fork, "no"));
         assert_eq!(
@@ -369,6 +500,23 @@ mod tests {
         );
         assert_eq!(catalog.repo(&did).unwrap(), None);
         assert!(catalog.segments().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_catalog_that_is_gone_beside_segments_is_damage() {
+        let (folder, directory) = directory();
+        let refused = |directory| {
+            Catalog::open(directory, true)
+                .map(|_| ())
+                .unwrap_err()
+                .code()
+        };
+        assert_eq!(refused(&directory), Code::Damaged);
+        assert!(directory.list("").unwrap().is_empty(), "nothing was made");
+        drop(Catalog::open(&directory, false).unwrap());
+        assert!(Catalog::open(&directory, true).is_ok());
+        std::fs::write(folder.path().join(FILE), b"").unwrap();
+        assert_eq!(refused(&directory), Code::Damaged);
     }
 
     #[test]

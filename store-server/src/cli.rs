@@ -4,24 +4,31 @@
 //! way to the store whoever asks. What was asked for goes to stdout, all else to stderr.
 
 mod config;
+mod door;
+mod export;
 mod get;
 mod import;
 mod list;
 mod output;
 mod progress;
+mod prove;
 mod repos;
 mod serve;
+mod target;
+mod verify_proof;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use carrack_client::{Address, Client, Session};
+use carrack_client::Address;
 use carrack_schema::Code;
 use carrack_schema::codes::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use self::door::{Door, Place};
 use self::output::Output;
-use crate::owner::{self, DataFolder, Opened, Settings};
+use crate::owner::{self, DataFolder};
 
 /// Keep AT Protocol repositories as verified, memory-mapped segments.
 #[derive(Parser)]
@@ -39,23 +46,19 @@ Examples:
   carrack repos                          what is in the store
   carrack list did:plc:… --limit 10      the first records of a repo
   carrack get at://did:plc:…/app.bsky.actor.profile/self
+  carrack export did:plc:… -o alice.car  give a repo back, byte for byte
   carrack serve --listen 127.0.0.1:7440  serve other processes
 
+A repo is named by its DID, or by a handle that was imported with --did-doc.
 Exit codes: 0 ok, 1 failed, 2 usage, 3 refused input, 4 damage found, 5 not found.";
 
 #[derive(Args)]
 struct Global {
-    /// Data folder [default: the platform's, such as ~/.local/share/carrack]
-    #[arg(long, global = true, env = "CARRACK_DATA", hide_env_values = true, value_name = "DIR")]
+    /// Data folder [env: CARRACK_DATA] [default: the platform's, such as ~/.local/share/carrack]
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "store")]
     data: Option<PathBuf>,
-    /// Use the store that listens there (unix:PATH or IP:PORT), not the data folder's
-    #[arg(
-        long,
-        global = true,
-        env = "CARRACK_STORE",
-        value_name = "ADDR",
-        conflicts_with = "data"
-    )]
+    /// Use the store that listens there (unix:PATH or IP:PORT), not a data folder's [env: CARRACK_STORE]
+    #[arg(long, global = true, value_name = "ADDR")]
     store: Option<Address>,
     /// Print one JSON object a line
     #[arg(long, global = true)]
@@ -74,6 +77,12 @@ enum Command {
     Get(get::Arguments),
     /// List the records of a repo or a collection
     List(list::Arguments),
+    /// Write a repo as a CAR file, or as JSON lines
+    Export(export::Arguments),
+    /// Write the CAR that proves a record, or that there is none, from the signed commit
+    Prove(prove::Arguments),
+    /// Check such a proof, without a store
+    VerifyProof(verify_proof::Arguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -135,7 +144,8 @@ pub fn main() -> ExitCode {
     };
     start_logging(matches!(cli.command, Command::Serve(_)));
     let mut output = Output::new(cli.global.json);
-    match run(cli, &mut output) {
+    let done = run(cli, &mut output).and_then(|exit| output.flush().map(|()| exit));
+    match done {
         Ok(exit) => code(exit),
         Err(failure) => {
             output.failure(&failure);
@@ -149,60 +159,91 @@ fn code(exit: Exit) -> ExitCode {
 }
 
 fn run(cli: Cli, output: &mut Output) -> Result<Exit> {
-    if let Command::Completions { shell } = cli.command {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "carrack", &mut script);
-        output.bytes(&script)?;
-        return Ok(Exit::Ok);
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-    if let Command::Serve(arguments) = cli.command {
-        if let Some(store) = &cli.global.store {
-            let words = format!("`serve` owns a data folder; --store {store} names another's");
-            return Err(Failure::new(Code::InvalidArgument, words));
+    match cli.command {
+        Command::Completions { shell } => completions(shell, output),
+        Command::VerifyProof(arguments) => verify_proof::run(&arguments, output),
+        Command::Serve(arguments) => {
+            let exit = runtime.block_on(serve::run(&cli.global.owned_folder()?, arguments, output));
+            // A second signal ended the wait for a thread that still shuts down; it is not waited for here either.
+            runtime.shutdown_background();
+            exit
         }
-        return runtime.block_on(serve::run(&cli.global.folder()?, arguments, output));
+        command => runtime.block_on(async {
+            let mut door = Door::open(cli.global.place()?).await?;
+            let done = through(&mut door, command, output).await;
+            door.close();
+            done
+        }),
     }
-    runtime.block_on(async {
-        let (session, opened) = cli.global.session().await?;
-        let done = match cli.command {
-            Command::Import(arguments) => import::run(&session, arguments, output).await,
-            Command::Repos => repos::run(&session, output).await,
-            Command::Get(arguments) => get::run(&session, &arguments, output).await,
-            Command::List(arguments) => list::run(&session, &arguments, output).await,
-            Command::Serve(_) | Command::Completions { .. } => Ok(Exit::Ok),
-        };
-        drop(session);
-        if let Some(Opened::Owned(owner)) = opened {
-            owner.shutdown();
-        }
-        done
-    })
+}
+
+/// Runs a command that needs the store.
+async fn through(door: &mut Door, command: Command, output: &mut Output) -> Result<Exit> {
+    match command {
+        Command::Import(arguments) => import::run(door, arguments, output).await,
+        Command::Repos => repos::run(door, output).await,
+        Command::Get(arguments) => get::run(door, &arguments, output).await,
+        Command::List(arguments) => list::run(door, &arguments, output).await,
+        Command::Export(arguments) => export::run(door, &arguments, output).await,
+        Command::Prove(arguments) => prove::run(door, &arguments, output).await,
+        // These need no store, and `run` has taken them.
+        Command::Serve(_) | Command::VerifyProof(_) | Command::Completions { .. } => Ok(Exit::Ok),
+    }
+}
+
+fn completions(shell: clap_complete::Shell, output: &mut Output) -> Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "carrack", &mut script);
+    output.bytes(&script)?;
+    Ok(Exit::Ok)
 }
 
 impl Global {
+    /// Returns the data folder that `serve` owns.
+    fn owned_folder(&self) -> Result<DataFolder> {
+        if let Some(store) = &self.store {
+            let words = format!("`serve` owns a data folder; --store {store} names another's");
+            return Err(Failure::new(Code::InvalidArgument, words));
+        }
+        self.folder()
+    }
+
+    /// Returns where the store is. A flag wins over the environment, an address there over a folder.
+    fn place(&self) -> Result<Place> {
+        if let Some(address) = &self.store {
+            return Ok(Place::Address(address.clone()));
+        }
+        if self.data.is_none()
+            && let Some(text) = std::env::var_os("CARRACK_STORE").filter(|text| !text.is_empty())
+        {
+            let address = text
+                .to_string_lossy()
+                .parse()
+                .map_err(carrack_client::Error::from);
+            return address
+                .map(Place::Address)
+                .map_err(|error| Failure::from(error).about("CARRACK_STORE"));
+        }
+        self.folder().map(Place::Folder)
+    }
+
     fn folder(&self) -> Result<DataFolder> {
-        if let Some(path) = &self.data {
+        let environment = || std::env::var_os("CARRACK_DATA").filter(|path| !path.is_empty());
+        if let Some(path) = self
+            .data
+            .clone()
+            .or_else(|| environment().map(PathBuf::from))
+        {
             return Ok(DataFolder::new(path));
         }
         owner::default_folder().ok_or_else(|| {
-            Failure::new(
-                Code::InvalidArgument,
-                "there is no home folder; name a data folder with --data",
-            )
+            let words = "there is no home folder; name a data folder with --data";
+            Failure::new(Code::InvalidArgument, words)
         })
-    }
-
-    /// Returns the owner's session: of the named store, or of the data folder's, opened here if nobody serves it.
-    async fn session(&self) -> Result<(Session, Option<Opened>)> {
-        if let Some(address) = &self.store {
-            return Ok((Client::connect(address).await?.login(""), None));
-        }
-        let (client, opened) = owner::open(&self.folder()?, &Settings::default()).await?;
-        Ok((client.login(""), Some(opened)))
     }
 }
 
@@ -214,6 +255,7 @@ fn start_logging(is_server: bool) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 }
 

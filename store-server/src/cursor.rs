@@ -16,12 +16,14 @@ use crate::error::{Error, Result};
 /// Length of the seal in bytes: half of the hash, 128 bits.
 const SEAL_BYTES: usize = 16;
 const REV_BYTES: usize = 8;
+/// In the place of a revision, where a commit has none. As a TID it would be a time in the year 2540.
+const NO_REV: u64 = u64::MAX;
 
 /// What a cursor says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    /// Revision that the page before was read at.
-    pub(crate) rev: Tid,
+    /// Revision that the page before was read at; none for a commit that has none.
+    pub(crate) rev: Option<Tid>,
     /// Last key of the page before.
     pub(crate) after: String,
 }
@@ -29,7 +31,7 @@ pub(crate) struct Cursor {
 impl Cursor {
     /// Returns the cursor's bytes for the listing that `scope` names.
     pub(crate) fn seal(&self, key: &[u8; CURSOR_KEY_BYTES], scope: &[&str]) -> Vec<u8> {
-        let mut payload = self.rev.as_u64().to_le_bytes().to_vec();
+        let mut payload = rev_bits(self.rev).to_le_bytes().to_vec();
         payload.extend_from_slice(self.after.as_bytes());
         let mut sealed = tag(key, scope, &payload).to_vec();
         sealed.extend_from_slice(&payload);
@@ -62,10 +64,16 @@ impl Cursor {
             .split_first_chunk::<REV_BYTES>()
             .ok_or_else(refused)?;
         Ok(Self {
-            rev: Tid::from_u64(u64::from_le_bytes(*rev)),
+            rev: Some(u64::from_le_bytes(*rev))
+                .filter(|bits| *bits != NO_REV)
+                .map(Tid::from_u64),
             after: String::from_utf8(after.to_vec()).map_err(|_| refused())?,
         })
     }
+}
+
+fn rev_bits(rev: Option<Tid>) -> u64 {
+    rev.map_or(NO_REV, Tid::as_u64)
 }
 
 fn tag(key: &[u8; CURSOR_KEY_BYTES], scope: &[&str], payload: &[u8]) -> [u8; SEAL_BYTES] {
@@ -93,7 +101,7 @@ mod tests {
     #[test]
     fn only_its_own_listing_opens_a_cursor() {
         let cursor = Cursor {
-            rev: Tid::from_u64(42),
+            rev: Some(Tid::from_u64(42)),
             after: "a.b.c/self".into(),
         };
         let sealed = cursor.seal(&KEY, &["did:plc:a", "x"]);
@@ -115,7 +123,7 @@ mod tests {
     #[test]
     fn every_altered_bit_and_every_cut_is_refused() {
         let sealed = Cursor {
-            rev: Tid::from_u64(42),
+            rev: Some(Tid::from_u64(42)),
             after: "k".into(),
         }
         .seal(&KEY, &[]);
@@ -137,7 +145,7 @@ mod tests {
         let longest = CURSOR_BYTES_MAX - SEAL_BYTES - REV_BYTES;
         for (length, fits) in [(longest, true), (longest + 1, false)] {
             let cursor = Cursor {
-                rev: Tid::from_u64(0),
+                rev: None,
                 after: "k".repeat(length),
             };
             assert_eq!(

@@ -83,6 +83,9 @@ impl From<redb::Error> for Error {
     fn from(error: redb::Error) -> Self {
         let code = match &error {
             redb::Error::Corrupted(_) => Code::Damaged,
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Code::Damaged
+            }
             _ => Code::Unavailable,
         };
         Self::because(code, "catalog", error)

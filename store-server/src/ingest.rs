@@ -2,31 +2,47 @@
 //!
 //! Runs on a thread of its own, because it hashes and waits for its input. Blocks arrive in any order (the reference
 //! PDS puts the commit anywhere), so all are verified and spooled as they come, and the walk starts when the last
-//! byte is in. Until the catalog's commit nothing of an import is visible, and an error leaves nothing behind.
+//! byte is in. What a `since` export leaves out is taken from the stored revision ([`base`]). Until the catalog's commit
+//! nothing of an import is visible, and an error leaves nothing behind.
 
+mod admission;
+mod base;
+mod packer;
+mod signature;
 mod spool;
 
 use std::io::Read;
 
-use carrack_repack::{PageBuilder, RepoHead};
-use carrack_repo::{CarBlocks, CarLimits, Commit, VerifiedRef, walk};
+use carrack_repo::{AnyCommit, BlockSource, CarBlocks, CarLimits, VerifiedRef, walk};
 use carrack_schema::limits::REV_AHEAD_MICROS_MAX;
 use carrack_schema::{Cid, Code, Did, Tid};
-use carrack_segment::{Place, SegmentWriter, Target};
 
-use self::spool::Spool;
+use self::admission::{Admission, admit};
+use self::base::Base;
+use self::packer::{PackedSegment, Packer};
+use self::signature::Judgement;
+use self::spool::{Spool, SpoolWriter};
 use crate::catalog::{RepoEntry, SegmentId};
 use crate::entropy::random;
 use crate::error::{Error, Result};
-use crate::store::{CollectionCount, Store, Summary, TMP};
+use crate::store::{CollectionCount, Repo, Store, Summary};
+use crate::verdict::{Status, Verdict};
 
-/// What an import should insist on.
+/// What an import should insist on, and what is known of the account.
 #[derive(Clone, Debug, Default)]
 pub struct ImportRequest {
     /// Refuse a repo of another DID.
     pub did: Option<Did>,
     /// Length of the CAR in bytes, if known.
     pub size: Option<u64>,
+    /// The account's DID document, JSON: the commit's signature is checked with its key.
+    pub did_document: Option<Vec<u8>>,
+    /// Refuse a commit that no key was given for.
+    pub require_signature: bool,
+    /// Take a CAR that lacks record blocks; their CIDs are kept.
+    pub allow_partial: bool,
+    /// The account's status, if known.
+    pub status: Option<Status>,
 }
 
 /// What an import is doing.
@@ -56,7 +72,7 @@ pub struct Progress {
 pub enum Outcome {
     /// The repo is in the store and stays there through a crash.
     Imported(Report),
-    /// The store held this very commit.
+    /// The store held this very commit; what is known of its signature and account may have grown.
     Unchanged(Report),
 }
 
@@ -89,62 +105,104 @@ impl Store {
         request: &ImportRequest,
         mut progress: impl FnMut(Progress),
     ) -> Result<Outcome> {
-        let inner = self.inner();
         let mut blocks = CarBlocks::open(car, CarLimits::default())?;
         let root = blocks.root();
         let spool = self.receive(&mut blocks, request.size.unwrap_or(0), &mut progress)?;
-        let mut scratch = Vec::new();
-        let Some(commit_block) = spool.get(&root, &mut scratch)? else {
+        let Some(commit_block) = spool.get(&root)? else {
             let words = format!("the CAR does not hold its root {root}");
             return Err(Error::new(Code::Incomplete, words));
         };
-        let commit = Commit::parse(commit_block.bytes())?;
-        if let Some(expected) = &request.did {
-            commit.check_did(expected)?;
-        }
-        check_rev_is_past(commit.rev, inner.clock.now())?;
-        let stored = inner.catalog.repo(&commit.did)?;
-        if admit(&commit, root, stored.as_ref())? == Admission::Unchanged {
-            return self.report(&commit.did).map(Outcome::Unchanged);
-        }
+        let commit = AnyCommit::parse(commit_block.bytes())?;
+        let now = self.inner().clock.now();
+        check_expectations(&commit, request, now)?;
+        let judgement = Judgement::of(&commit, &commit_block, request, now)?;
 
-        let segment = self.pack(&commit, &commit_block, &spool, &mut progress)?;
+        let stored = self.inner().catalog.repo(commit.did())?;
+        let admission = admit(&commit, root, stored.as_ref())?;
+        // A stored revision that cannot be read helps no import, and is replaced by the same one.
+        let base = self
+            .stored(commit.did())
+            .ok()
+            .flatten()
+            .filter(Repo::is_sound);
+        if let (Admission::Same, Some(base), Some(stored)) = (admission, &base, &stored)
+            && stored.missing == 0
+        {
+            return self.learn(base, stored, &judgement, request);
+        }
+        let source = Source {
+            spool: &spool,
+            base: base.as_ref().map(Base::new),
+            allow_partial: request.allow_partial,
+        };
+        let segment = self.pack(&commit, &commit_block, source, &mut progress)?;
         progress(Progress {
             phase: Phase::Committing,
             done: 0,
             total: 0,
         });
         let entry = RepoEntry {
-            rev: commit.rev,
+            rev: rev_of(&commit),
             commit: root,
             segment: segment.id,
             records: segment.records,
+            missing: segment.missing,
             blocks: blocks.blocks_count() as u64,
             bytes_in: blocks.bytes_read(),
             bytes_stored: segment.bytes,
-            imported: inner.clock.now(),
+            imported: now,
+            verdict: judgement.verdict.clone(),
+            handle: judgement.handle(stored.as_ref()),
+            status: status(stored.as_ref(), request),
         };
-        let published = self.publish(&commit.did, &entry, |current| {
-            // Another import of the same repo may have come first.
-            match admit(&commit, root, current)? {
-                Admission::Newer => Ok(()),
-                Admission::Unchanged => Err(Error::new(Code::Fork, ALREADY_IN)),
-            }
+        // Another import of the same repo may have come first; one of the same commit is replaced by its equal.
+        let published = self.publish(commit.did(), &entry, |current| {
+            admit(&commit, root, current).map(|_| ())
         });
-        match published {
-            Ok(()) => self.report(&commit.did).map(Outcome::Imported),
-            Err(error) => {
-                if error.code() != Code::UnknownOutcome {
-                    self.discard(segment.id);
-                }
-                match self.inner().catalog.repo(&commit.did) {
-                    Ok(Some(current)) if current.commit == root => {
-                        self.report(&commit.did).map(Outcome::Unchanged)
-                    }
-                    _ => Err(error),
-                }
+        if let Err(error) = published {
+            if error.code() != Code::UnknownOutcome {
+                self.discard(segment.id);
             }
+            return Err(error);
         }
+        let summary = Summary::new(commit.did().clone(), &entry);
+        Ok(Outcome::Imported(Report {
+            summary,
+            collections: segment.collections,
+        }))
+    }
+
+    /// Takes what an import of the stored commit says anew: a verdict on its signature, a handle, a status.
+    fn learn(
+        &self,
+        repo: &Repo,
+        stored: &RepoEntry,
+        judgement: &Judgement,
+        request: &ImportRequest,
+    ) -> Result<Outcome> {
+        let mut entry = stored.clone();
+        if let Verdict::Valid { .. } = judgement.verdict {
+            entry.verdict = judgement.verdict.clone();
+        }
+        entry.handle = judgement.handle(Some(stored));
+        entry.status = status(Some(stored), request);
+        let did = &repo.summary().did;
+        if entry != *stored {
+            self.publish(did, &entry, |current| {
+                if current == Some(stored) {
+                    return Ok(());
+                }
+                Err(Error::new(
+                    Code::Overloaded,
+                    "another import of this repo came first; import again",
+                ))
+            })?;
+        }
+        let summary = Summary::new(did.clone(), &entry);
+        Ok(Outcome::Unchanged(Report {
+            summary,
+            collections: repo.collections()?,
+        }))
     }
 
     /// Takes in the whole CAR, hashing each block as it comes.
@@ -154,7 +212,7 @@ impl Store {
         total: u64,
         progress: &mut impl FnMut(Progress),
     ) -> Result<Spool> {
-        let mut spool = Spool::new(&self.inner().directory);
+        let mut spool = SpoolWriter::new(&self.inner().directory);
         let mut reported = 0;
         while let Some(block) = blocks.next_block()? {
             spool.insert(&block.verify()?)?;
@@ -180,62 +238,71 @@ impl Store {
     /// Walks the tree in key order and writes each record into a new segment.
     fn pack(
         &self,
-        commit: &Commit,
+        commit: &AnyCommit,
         commit_block: &VerifiedRef<'_>,
-        spool: &Spool,
+        source: Source<'_>,
         progress: &mut impl FnMut(Progress),
     ) -> Result<PackedSegment> {
-        let id = self.new_segment_id()?;
-        let (published, temporary) = (id.file(), format!("{TMP}/{}.cseg", id.0));
-        let target = Target {
-            temporary: &temporary,
-            published: &published,
-            id: id.0.to_bytes(),
-            writer_epoch: 0,
+        let mut packer = Packer::create(
+            &self.inner().directory,
+            self.new_segment_id()?,
+            commit.did(),
+        )?;
+        let Source {
+            spool,
+            base,
+            allow_partial,
+        } = source;
+        let base = base.map(std::cell::RefCell::new);
+        let mut nodes = Nodes {
+            spool,
+            base: base.as_ref(),
+            digests: Vec::new(),
         };
-        let mut packer = Packer {
-            writer: SegmentWriter::create(&self.inner().directory, target)?,
-            page: PageBuilder::default(),
-            page_number: 0,
-        };
-        packer.writer.begin_extent(commit.did.as_str().as_bytes())?;
         let mut scratch = Vec::new();
-        let mut records = 0;
-        walk(commit.data, &mut &*spool, |record| {
-            let Some(block) = spool.get(&record.cid, &mut scratch)? else {
-                let words = format!(
-                    "the CAR does not hold block {} of record {}; it is not a full export",
-                    record.cid, record.path
-                );
-                return Err(Error::new(Code::Incomplete, words));
-            };
-            packer.push(record.collection, record.rkey, &block)?;
-            records += 1;
-            if records % REPORT_RECORDS == 0 {
+        let mut done: u64 = 0;
+        // The first record without a block, and how many there are.
+        let mut missing: Option<(String, Cid, u64)> = None;
+        walk(commit.data(), &mut nodes, |record| {
+            let mut block = spool.get(&record.cid)?;
+            if block.is_none()
+                && let Some(base) = &base
+            {
+                block = base
+                    .borrow_mut()
+                    .record(record.path, &record.cid, &mut scratch)?;
+            }
+            match block {
+                Some(block) => packer.push(record.collection, record.rkey, &block)?,
+                None => {
+                    missing
+                        .get_or_insert_with(|| (record.path.to_owned(), record.cid, 0))
+                        .2 += 1;
+                    if allow_partial {
+                        packer.push_missing(record.collection, record.rkey, &record.cid)?;
+                    }
+                }
+            }
+            done += 1;
+            if done.is_multiple_of(REPORT_RECORDS) {
                 progress(Progress {
                     phase: Phase::Packing,
-                    done: records,
+                    done,
                     total: 0,
                 });
                 self.check_open()?;
             }
-            Ok(())
+            Ok::<_, Error>(())
         })?;
-        packer.end_page()?;
-        let head = RepoHead {
-            did: commit.did.to_string(),
-            rev: commit.rev,
-            commit_cid: *commit_block.cid(),
-            commit: commit_block.bytes().to_vec(),
-            records,
-        };
-        packer.writer.end_extent(&head.encode()?)?;
-        let sealed = packer.writer.seal()?;
-        Ok(PackedSegment {
-            id,
-            records,
-            bytes: sealed.bytes,
-        })
+        if let Some((path, cid, count)) = missing
+            && !allow_partial
+        {
+            let words = format!(
+                "the CAR lacks the blocks of {count} records, the first is {cid} of {path}; it is not a full export"
+            );
+            return Err(Error::new(Code::Incomplete, words));
+        }
+        packer.finish(commit, commit_block, &nodes.digests)
     }
 
     /// Returns a new segment's name: the time in front, so that names sort by it.
@@ -255,16 +322,6 @@ impl Store {
         }
     }
 
-    fn report(&self, did: &Did) -> Result<Report> {
-        let repo = self.repo(did)?.ok_or_else(|| {
-            Error::new(Code::Internal, "a repo that was just imported is not there")
-        })?;
-        Ok(Report {
-            summary: repo.summary().clone(),
-            collections: repo.collections()?,
-        })
-    }
-
     fn check_open(&self) -> Result<()> {
         if self.is_closing() {
             return Err(Error::new(
@@ -276,82 +333,63 @@ impl Store {
     }
 }
 
-struct PackedSegment {
-    id: SegmentId,
-    records: u64,
-    bytes: u64,
+/// Where the blocks of an import come from.
+struct Source<'a> {
+    spool: &'a Spool,
+    base: Option<Base<'a>>,
+    allow_partial: bool,
 }
 
-/// Fills pages and writes them out.
-struct Packer {
-    writer: SegmentWriter,
-    page: PageBuilder,
-    page_number: u32,
+/// The nodes of an import, as the walk asks for them: each once and in pre-order, which is how their digests are kept.
+struct Nodes<'a, 'b> {
+    spool: &'a Spool,
+    base: Option<&'a std::cell::RefCell<Base<'b>>>,
+    digests: Vec<[u8; 32]>,
 }
 
-impl Packer {
-    fn push(&mut self, collection: &str, rkey: &str, block: &VerifiedRef<'_>) -> Result<()> {
-        if !self.page.fits(block.bytes().len()) {
-            self.end_page()?;
+impl BlockSource for Nodes<'_, '_> {
+    fn get<'s>(
+        &'s mut self,
+        cid: &Cid,
+        scratch: &'s mut Vec<u8>,
+    ) -> carrack_repo::Result<Option<VerifiedRef<'s>>> {
+        self.digests.push(*cid.digest());
+        if let Some(block) = self.spool.get(cid)? {
+            return Ok(Some(block));
         }
-        let ordinal = self.page.push(block);
-        let place = Place {
-            page: self.page_number,
-            ordinal,
-        };
-        Ok(self
-            .writer
-            .row(collection.as_bytes(), rkey.as_bytes(), place)?)
-    }
-
-    fn end_page(&mut self) -> Result<()> {
-        let rows = self.page.rows();
-        if rows > 0 {
-            let number = self.writer.page(rows, &self.page.finish()?)?;
-            debug_assert_eq!(
-                number, self.page_number,
-                "pages are numbered as they are written"
-            );
-            self.page_number = number + 1;
+        match self.base {
+            Some(base) => base.borrow_mut().node(cid, scratch),
+            None => Ok(None),
         }
-        Ok(())
     }
 }
 
-const ALREADY_IN: &str = "another import has just brought this very commit";
-
-#[derive(Debug, PartialEq, Eq)]
-enum Admission {
-    Newer,
-    Unchanged,
+/// Checks a commit against what the caller expects and the clock says.
+fn check_expectations(commit: &AnyCommit, request: &ImportRequest, now: i64) -> Result<()> {
+    if let Some(expected) = &request.did
+        && expected != commit.did()
+    {
+        let words = format!("the CAR is of {}, not of {expected}", commit.did());
+        return Err(Error::new(Code::WrongDid, words));
+    }
+    rev_of(commit).map_or(Ok(()), |rev| check_rev_is_past(rev, now))
 }
 
-/// Compares a commit with the stored one of the same repo: only a higher rev replaces it (CM7).
-fn admit(commit: &Commit, root: Cid, stored: Option<&RepoEntry>) -> Result<Admission> {
-    let Some(stored) = stored else {
-        return Ok(Admission::Newer);
-    };
-    if commit.rev > stored.rev {
-        return Ok(Admission::Newer);
+/// Returns a commit's revision; none for version 2.
+fn rev_of(commit: &AnyCommit) -> Option<Tid> {
+    match commit {
+        AnyCommit::Current(commit) => Some(commit.rev),
+        AnyCommit::Legacy(_) => None,
     }
-    if commit.rev < stored.rev {
-        let words = format!(
-            "the CAR is at rev {}, the store at {}, which is newer",
-            commit.rev, stored.rev
-        );
-        return Err(Error::new(Code::OlderRev, words));
-    }
-    if root == stored.commit {
-        return Ok(Admission::Unchanged);
-    }
-    let words = format!(
-        "the CAR's commit {root} and the stored {} are both rev {}: the account's history has forked",
-        stored.commit, commit.rev
-    );
-    Err(Error::new(Code::Fork, words))
 }
 
-/// A rev is a time; one in the future would keep every honest one out.
+/// Returns the status that counts: the one given now, else the one known.
+fn status(stored: Option<&RepoEntry>, request: &ImportRequest) -> Status {
+    let known = stored.map(|stored| stored.status.clone());
+    request.status.clone().or(known).unwrap_or_default()
+}
+
+/// A rev is a time; one in the future would keep every honest one out (CM7).
 fn check_rev_is_past(rev: Tid, now: i64) -> Result<()> {
     let now = u64::try_from(now).unwrap_or(0);
     if rev.micros() > now.saturating_add(REV_AHEAD_MICROS_MAX) {
@@ -360,4 +398,19 @@ fn check_rev_is_past(rev: Tid, now: i64) -> Result<()> {
         return Err(Error::new(Code::BadStructure, words));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rev_may_be_a_little_ahead_of_the_clock() {
+        let now: u64 = 1_700_000_000_000_000;
+        let rev = |micros: u64| Tid::from_u64(micros << 10 | 1_023);
+        assert!(check_rev_is_past(rev(now + REV_AHEAD_MICROS_MAX), now as i64).is_ok());
+        let ahead = check_rev_is_past(rev(now + REV_AHEAD_MICROS_MAX + 1), now as i64).unwrap_err();
+        assert_eq!(ahead.code(), Code::BadStructure);
+        assert!(check_rev_is_past(rev(0), now as i64).is_ok());
+    }
 }

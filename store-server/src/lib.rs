@@ -14,10 +14,15 @@ mod owner;
 pub mod rpc;
 mod server;
 mod store;
+mod tree;
+mod verdict;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, Result};
 pub use ingest::{ImportRequest, Outcome, Phase, Progress, Report};
 pub use owner::{DataFolder, Opened, Owner, Settings, default_folder, open};
 pub use server::Server;
-pub use store::{CollectionCount, Keys, Lookup, RecordRef, Repo, Rows, Stats, Store, Summary};
+pub use store::{
+    Absence, CollectionCount, Keys, Lookup, RecordRef, Repo, Rows, Stats, Store, Summary,
+};
+pub use verdict::{Status, StatusError, Verdict};

@@ -4,6 +4,7 @@
 //! also listens on the folder's unix socket; so a second process becomes the first one's client and they simply
 //! work side by side ([`open`]).
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -16,19 +17,21 @@ use std::time::Duration;
 
 use carrack_client::{Address, Client};
 use carrack_schema::Code;
-use carrack_segment::{Directory, Fs, Lock};
+use carrack_segment::{Directory, Fs};
 
 use crate::clock::SystemClock;
 use crate::error::{Error, Result};
 use crate::server::Server;
-use crate::store::Store;
+use crate::store::{LOCK, Store};
 
-/// Name of the lock in a data folder.
-const LOCK: &str = "lock";
 /// Name of the socket in a data folder, or of the file that says where it is.
 const SOCKET: &str = "carrack.sock";
 /// Longest path a socket can be bound to: 108 bytes with the zero at the end.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// How often, and after which pause, opening a folder is tried while another process holds it: 20 seconds in all.
+const OPEN_ATTEMPTS: u32 = 400;
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// A data folder's path, and how its owner is reached.
 #[derive(Clone, Debug)]
@@ -58,8 +61,6 @@ pub struct Owner {
     server: Server,
     sockets: Vec<PathBuf>,
     store: Store,
-    /// Held last: the folder is free only when nothing of ours touches it any more.
-    _lock: Lock,
 }
 
 /// Whoever serves a data folder: this process or another.
@@ -82,9 +83,12 @@ pub fn default_folder() -> Option<DataFolder> {
 /// # Errors
 /// If the folder cannot be used, or is held by a process that does not answer.
 pub async fn open(folder: &DataFolder, settings: &Settings) -> Result<(Client, Opened)> {
-    // Between losing the race for the lock and the winner's listening there is a moment.
-    for _ in 0..50 {
-        if let Some(client) = folder.client().await {
+    // Between losing the race for the lock and the winner's listening there is a moment; and an owner that is ending
+    // takes no more connections before it lets go of the lock.
+    for _ in 0..OPEN_ATTEMPTS {
+        if let Some(client) = folder.client().await
+            && client.login("").about().await.is_ok()
+        {
             return Ok((client, Opened::Elsewhere));
         }
         match Owner::start(folder, settings) {
@@ -95,7 +99,7 @@ pub async fn open(folder: &DataFolder, settings: &Settings) -> Result<(Client, O
             Err(error) if error.code() == Code::Overloaded => {}
             Err(error) => return Err(error),
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(OPEN_PAUSE).await;
     }
     Err(folder.in_use())
 }
@@ -106,16 +110,15 @@ impl Owner {
     /// # Errors
     /// `overloaded` if another process holds the folder; else if the folder or an address cannot be used.
     pub fn start(folder: &DataFolder, settings: &Settings) -> Result<Self> {
-        folder.prepare()?;
+        let folder = &folder.prepare()?;
         let unusable =
             |error| Error::because(Code::Unavailable, folder.words("cannot be used"), error);
         let directory: Arc<dyn Directory> = Arc::new(Fs::open(&folder.0).map_err(unusable)?);
-        let lock = match directory.lock(LOCK) {
-            Ok(lock) => lock,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(folder.in_use()),
-            Err(error) => return Err(unusable(error)),
-        };
-        let store = Store::open(directory, Arc::new(SystemClock))?;
+        let store =
+            Store::open(directory, Arc::new(SystemClock)).map_err(|error| match error.code() {
+                Code::Overloaded => folder.in_use(),
+                _ => error,
+            })?;
         let mut unix = vec![folder.bind_socket()?];
         let mut tcp: Vec<SocketAddr> = Vec::new();
         for address in &settings.listen {
@@ -131,7 +134,6 @@ impl Owner {
             server,
             sockets,
             store,
-            _lock: lock,
         })
     }
 
@@ -154,9 +156,21 @@ impl Owner {
         &self.store
     }
 
-    /// Ends serving, see [`Server::shutdown`], removes the sockets and frees the folder.
+    /// Ends serving once those who found this owner by the folder's socket have left, for some time; for a command that
+    /// owned the folder only because nobody else did.
+    pub fn retire(self) {
+        self.remove_sockets();
+        self.server.drain();
+        self.shutdown();
+    }
+
+    /// Ends serving, see [`Server::shutdown`], and frees the folder.
     pub fn shutdown(self) {
+        self.remove_sockets();
         self.server.shutdown();
+    }
+
+    fn remove_sockets(&self) {
         for path in &self.sockets {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -181,7 +195,11 @@ impl DataFolder {
 
     /// Connects to the running owner, if one listens.
     async fn client(&self) -> Option<Client> {
-        Client::connect(&Address::Unix(self.socket()?)).await.ok()
+        // The same folder may be named in several ways, and its socket's path is short or long by the canonical one.
+        let canonical = Self(fs::canonicalize(&self.0).ok()?);
+        Client::connect(&Address::Unix(canonical.socket()?))
+            .await
+            .ok()
     }
 
     /// Returns where the folder's socket is, if there is one: in the folder, or where the file in its place says.
@@ -194,46 +212,52 @@ impl DataFolder {
         Some(path)
     }
 
-    /// Creates the folder for its owner only, or makes sure that it is one of ours.
-    fn prepare(&self) -> Result<()> {
+    /// Creates the folder for its owner only, or makes sure that it is one of ours; returns its canonical name.
+    fn prepare(&self) -> Result<Self> {
         let unusable =
             |error| Error::because(Code::Unavailable, self.words("cannot be used"), error);
-        let names = match fs::read_dir(&self.0) {
-            Ok(entries) => entries
-                .map(|entry| Ok(entry?.file_name()))
-                .collect::<io::Result<Vec<_>>>()
-                .map_err(unusable)?,
+        match fs::read_dir(&self.0) {
+            Ok(entries) => {
+                let names = entries
+                    .map(|entry| Ok(entry?.file_name()))
+                    .collect::<io::Result<Vec<_>>>();
+                let names = names.map_err(unusable)?;
+                // The mode is tightened below, which would be rude to somebody's home folder.
+                let may_be_there = |name: &OsString| name == "config.toml" || name == "lost+found";
+                if !names.iter().any(|name| name == LOCK) && !names.iter().all(may_be_there) {
+                    let words = self.words(
+                        "is neither empty nor a Carrack data folder; name another with --data",
+                    );
+                    return Err(Error::new(Code::InvalidArgument, words));
+                }
+                fs::set_permissions(&self.0, Permissions::from_mode(0o700)).map_err(unusable)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return DirBuilder::new()
+                DirBuilder::new()
                     .recursive(true)
                     .mode(0o700)
                     .create(&self.0)
-                    .map_err(unusable);
+                    .map_err(unusable)?;
             }
             Err(error) => return Err(unusable(error)),
-        };
-        // The mode is tightened below, which would be rude to somebody's home folder.
-        if !names.is_empty() && !names.iter().any(|name| name == LOCK) {
-            let words =
-                self.words("is neither empty nor a Carrack data folder; name another with --data");
-            return Err(Error::new(Code::InvalidArgument, words));
         }
-        fs::set_permissions(&self.0, Permissions::from_mode(0o700)).map_err(unusable)
+        fs::canonicalize(&self.0).map(Self).map_err(unusable)
     }
 
-    /// Binds the folder's socket. The lock is held, so a socket that is there is a dead one's.
+    /// Binds the folder's socket. The lock is held, so what is there is a dead owner's: a socket, or a pointer to one.
     fn bind_socket(&self) -> Result<(PathBuf, UnixListener)> {
         let place = self.0.join(SOCKET);
+        remove_if_there(&place).map_err(|error| {
+            Error::because(Code::Unavailable, self.words("cannot be written"), error)
+        })?;
         let path = if place.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
             place.clone()
         } else {
             let path = self.runtime_socket()?;
             let pointer = format!("unix:{}\n", path.display());
-            remove_if_there(&place)
-                .and_then(|()| fs::write(&place, pointer))
-                .map_err(|error| {
-                    Error::because(Code::Unavailable, self.words("cannot be written"), error)
-                })?;
+            fs::write(&place, pointer).map_err(|error| {
+                Error::because(Code::Unavailable, self.words("cannot be written"), error)
+            })?;
             path
         };
         let listener = bind_unix(&path)?;
@@ -320,9 +344,12 @@ fn bind_unix(path: &Path) -> Result<UnixListener> {
 
 /// Removes a socket that nobody listens on. Anything else in its place stays, and binding fails.
 fn clear_dead_socket(path: &Path) -> io::Result<()> {
+    // Any other error than a refusal may come from a socket that lives.
+    let refuses =
+        || UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
     let is_socket =
         fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err() {
+    if is_socket && refuses() {
         return remove_if_there(path);
     }
     Ok(())

@@ -2,6 +2,7 @@
 //! here but the shape of an answer.
 
 mod error;
+mod export;
 mod gate;
 mod importer;
 mod list;

@@ -28,6 +28,8 @@ use crate::store::Store;
 const DUPLEX_BYTES: usize = 256 << 10;
 /// How long shutting down waits for imports that are past their last check.
 const IMPORTS_GRACE: Duration = Duration::from_secs(30);
+/// How long a command that has done its own work still serves others on its folder's socket.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// How long a connection gets to take its last answers at shutdown.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -36,8 +38,19 @@ pub struct Server {
     store: Store,
     workers: Vec<Worker>,
     acceptor: JoinHandle<()>,
-    stopping: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+    permits: Arc<Semaphore>,
     addresses: Vec<Address>,
+}
+
+/// How far a server is with ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// No new connections.
+    Draining,
+    /// No connections.
+    Stopping,
 }
 
 struct Worker {
@@ -77,15 +90,16 @@ impl Server {
             addresses.push(Address::Tcp(listener.local_addr().map_err(not_started)?));
             tcp_listeners.push(listener);
         }
-        let (stopping, stop) = watch::channel(false);
+        let (stage, stages) = watch::channel(Stage::Serving);
         let workers = (0..workers.max(1))
-            .map(|number| Worker::start(number, store.clone(), stop.clone()))
+            .map(|number| Worker::start(number, store.clone(), stages.clone()))
             .collect::<io::Result<Vec<_>>>()
             .map_err(not_started)?;
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let dealer = Dealer {
             inboxes: workers.iter().map(|worker| worker.inbox.clone()).collect(),
             next: 0,
-            permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            permits: permits.clone(),
         };
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -95,7 +109,7 @@ impl Server {
             .name("carrack-accept".into())
             .spawn(move || {
                 if let Err(error) =
-                    runtime.block_on(accept(tcp_listeners, unix_listeners, dealer, stop))
+                    runtime.block_on(accept(tcp_listeners, unix_listeners, dealer, stages))
                 {
                     tracing::error!(%error, "no longer accepting connections");
                 }
@@ -105,7 +119,8 @@ impl Server {
             store: store.clone(),
             workers,
             acceptor,
-            stopping,
+            stage,
+            permits,
             addresses,
         })
     }
@@ -125,15 +140,21 @@ impl Server {
         ours
     }
 
+    /// Stops accepting, and waits until those who are connected have left, for some time.
+    pub fn drain(&self) {
+        self.stage.send_replace(Stage::Draining);
+        wait_until(DRAIN_GRACE, || {
+            self.permits.available_permits() == CONNECTIONS_MAX
+        });
+    }
+
     /// Stops accepting, ends imports that are not yet committing, waits for those that are, lets each connection take
     /// its last answers, and joins all threads.
     pub fn shutdown(self) {
+        self.stage.send_replace(Stage::Draining);
         self.store.close();
-        let deadline = std::time::Instant::now() + IMPORTS_GRACE;
-        while self.store.imports() > 0 && std::time::Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.stopping.send_replace(true);
+        wait_until(IMPORTS_GRACE, || self.store.imports() == 0);
+        self.stage.send_replace(Stage::Stopping);
         for thread in self
             .workers
             .into_iter()
@@ -144,6 +165,14 @@ impl Server {
                 tracing::error!("a server thread panicked");
             }
         }
+    }
+}
+
+/// Waits for something that other threads bring about, up to a deadline.
+fn wait_until(grace: Duration, done: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + grace;
+    while !done() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -216,7 +245,7 @@ async fn accept(
     tcp: Vec<std::net::TcpListener>,
     unix: Vec<std::os::unix::net::UnixListener>,
     dealer: Dealer,
-    mut stop: watch::Receiver<bool>,
+    mut stages: watch::Receiver<Stage>,
 ) -> io::Result<()> {
     let tcp: Vec<_> = tcp
         .into_iter()
@@ -253,7 +282,7 @@ async fn accept(
         futures::future::join_all(tcp.chain(unix)).await;
     };
     tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => {}
+        _ = stages.wait_for(|stage| *stage > Stage::Serving) => {}
         () = accepting => {}
     }
     Ok(())
@@ -268,14 +297,14 @@ async fn after(dealt: io::Result<()>) {
 }
 
 impl Worker {
-    fn start(number: usize, store: Store, stop: watch::Receiver<bool>) -> io::Result<Self> {
+    fn start(number: usize, store: Store, stages: watch::Receiver<Stage>) -> io::Result<Self> {
         let (inbox, incoming) = mpsc::unbounded_channel();
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let thread = std::thread::Builder::new()
             .name(format!("carrack-worker-{number}"))
-            .spawn(move || LocalSet::new().block_on(&runtime, work(store, incoming, stop)))?;
+            .spawn(move || LocalSet::new().block_on(&runtime, work(store, incoming, stages)))?;
         Ok(Self { inbox, thread })
     }
 }
@@ -284,51 +313,58 @@ impl Worker {
 async fn work(
     store: Store,
     mut incoming: mpsc::UnboundedReceiver<Incoming>,
-    mut stop: watch::Receiver<bool>,
+    mut stages: watch::Receiver<Stage>,
 ) {
     let mut connections = JoinSet::new();
-    let leaving = stop.clone();
+    let leaving = stages.clone();
     loop {
         tokio::select! {
             connection = incoming.recv() => {
                 let Some(connection) = connection else { break };
-                let (store, stop) = (store.clone(), leaving.clone());
+                let (store, stages) = (store.clone(), leaving.clone());
                 connections.spawn_local(async move {
-                    if let Err(error) = adopt(store, connection, stop).await {
+                    if let Err(error) = adopt(store, connection, stages).await {
                         tracing::debug!(%error, "a connection ended");
                     }
                 });
             }
             Some(_) = connections.join_next() => {}
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = stages.wait_for(|stage| *stage == Stage::Stopping) => break,
         }
     }
     while connections.join_next().await.is_some() {}
 }
 
 /// Makes a dealt socket one of this worker's and serves it. The permit is held as long as the connection.
-async fn adopt(store: Store, incoming: Incoming, stop: watch::Receiver<bool>) -> capnp::Result<()> {
+async fn adopt(
+    store: Store,
+    incoming: Incoming,
+    stages: watch::Receiver<Stage>,
+) -> capnp::Result<()> {
     match incoming {
-        Incoming::Tcp(stream, _permit) => serve(store, TcpStream::from_std(stream)?, stop).await,
-        Incoming::Unix(stream, _permit) => serve(store, UnixStream::from_std(stream)?, stop).await,
-        Incoming::Duplex(stream) => serve(store, stream, stop).await,
+        Incoming::Tcp(stream, _permit) => serve(store, TcpStream::from_std(stream)?, stages).await,
+        Incoming::Unix(stream, _permit) => {
+            serve(store, UnixStream::from_std(stream)?, stages).await
+        }
+        Incoming::Duplex(stream) => serve(store, stream, stages).await,
     }
 }
 
 async fn serve(
     store: Store,
     stream: impl AsyncRead + AsyncWrite + 'static,
-    mut stop: watch::Receiver<bool>,
+    mut stages: watch::Receiver<Stage>,
 ) -> capnp::Result<()> {
     let mut system = rpc::serve(store, stream);
     tokio::select! {
         ended = &mut system => return ended,
-        _ = stop.wait_for(|stop| *stop) => {}
+        _ = stages.wait_for(|stage| *stage == Stage::Stopping) => {}
     }
     // Disconnecting flushes the answers that are on their way; a peer that takes none is not waited for.
     let disconnect = system.get_disconnector();
     let goodbye = async {
         tokio::select! {
+            biased;
             ended = system => ended,
             ended = disconnect => ended,
         }

@@ -5,19 +5,21 @@
 //! may read from disk and so block shortly; [`Store::import`] blocks for as long as its input takes.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use carrack_repack::{RepoHead, page};
+use carrack_repack::{RepoHead, StoredRow, page};
 use carrack_schema::limits::IMPORTS_MAX;
-use carrack_schema::{Cid, Code, Did, Nsid, RecordPath, Tid, cid::Codec};
-use carrack_segment::{Directory, Extent, Index, Segment};
+use carrack_schema::{Cid, Code, Did, Handle, Nsid, RecordPath, Tid, cid::Codec};
+use carrack_segment::{Directory, Extent, Index, Lock, Segment};
+use tokio::sync::watch;
 
 use crate::catalog::{CURSOR_KEY_BYTES, Catalog, RepoEntry, SegmentId};
 use crate::clock::Clock;
 use crate::error::{Error, Result, damaged};
+use crate::verdict::{Status, Verdict};
 
 /// The repos of one data folder. Cheap to clone.
 #[derive(Clone)]
@@ -29,7 +31,9 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     segments: Mutex<HashMap<SegmentId, Arc<OpenSegment>>>,
     imports: AtomicUsize,
-    closing: AtomicBool,
+    closing: watch::Sender<bool>,
+    /// Held as long as anything here can write, by whatever thread; so it is the last field.
+    _lock: Lock,
 }
 
 /// A mapped segment. Once another has taken its place in the catalog its file goes with the last snapshot.
@@ -39,10 +43,17 @@ struct OpenSegment {
     retired: AtomicBool,
 }
 
+/// Whether a segment had to be opened. One that is opened late may have been retired before.
+enum Opening {
+    Cached,
+    Fresh,
+}
+
 impl Drop for OpenSegment {
     fn drop(&mut self) {
         if self.retired.load(Ordering::Acquire)
             && let Err(error) = self.directory.unlink(self.segment.name())
+            && error.kind() != std::io::ErrorKind::NotFound
         {
             // Harmless: the next opening removes files that the catalog does not name.
             tracing::warn!(%error, file = self.segment.name(), "cannot remove a replaced segment");
@@ -52,24 +63,36 @@ impl Drop for OpenSegment {
 
 /// Folders of the data folder.
 const SEGMENTS: &str = "segments";
+const SEGMENT_EXTENSION: &str = ".cseg";
+/// Name of the lock in a data folder.
+pub(crate) const LOCK: &str = "lock";
 pub(crate) const TMP: &str = "tmp";
 
 impl Store {
-    /// Opens the store in a data folder, or creates an empty one. The caller holds the folder's lock.
+    /// Opens the store in a data folder, or creates an empty one, and takes the folder's lock.
     ///
     /// Files that a crash left behind are removed: all in `tmp/`, and segments that the catalog does not name.
     ///
     /// # Errors
-    /// If the folder cannot be used, or the catalog is damaged or of another version. A segment that is missing is
-    /// no error here but of the repos in it.
+    /// `overloaded` if another process holds the folder; if it cannot be used; if the catalog is damaged, missing beside
+    /// segments, or of another version. A segment that is missing is no error here but of the repos in it.
     pub fn open(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>) -> Result<Self> {
         let unusable =
             |error| Error::because(Code::Unavailable, "the data folder cannot be used", error);
+        let lock = directory.lock(LOCK).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => Error::new(
+                Code::Overloaded,
+                "the data folder is held by another process",
+            ),
+            _ => unusable(error),
+        })?;
         for folder in [SEGMENTS, TMP] {
             directory.create_dir(folder).map_err(unusable)?;
         }
-        let catalog = Catalog::open(&directory)?;
-        sweep(&*directory, &catalog).map_err(unusable)?;
+        let files = directory.list(SEGMENTS).map_err(unusable)?;
+        let has_segments = files.iter().any(|file| file.ends_with(SEGMENT_EXTENSION));
+        let catalog = Catalog::open(&directory, has_segments)?;
+        sweep(&*directory, &files, &catalog.segments()?).map_err(unusable)?;
         directory.sync_dir("").map_err(unusable)?;
         Ok(Self(Arc::new(Inner {
             directory,
@@ -77,7 +100,8 @@ impl Store {
             clock,
             segments: Mutex::default(),
             imports: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
+            closing: watch::Sender::new(false),
+            _lock: lock,
         })))
     }
 
@@ -85,24 +109,57 @@ impl Store {
     ///
     /// # Errors
     /// `damaged` if its segment is missing or broken; other repos stay readable.
-    pub fn repo(&self, did: &Did) -> Result<Option<Repo>> {
+    pub fn repo(&self, did: &Did) -> Result<Result<Repo, Absence>> {
+        Ok(match self.stored(did)? {
+            None => Err(Absence::Unknown),
+            Some(repo) if !repo.summary.status.is_active() => Err(Absence::Inactive),
+            Some(repo) => Ok(repo),
+        })
+    }
+
+    /// Returns a repo, hidden or not.
+    pub(crate) fn stored(&self, did: &Did) -> Result<Option<Repo>> {
         // Between reading the row and opening its file an import may replace both; then the newer row counts.
         let mut entry = self.0.catalog.repo(did)?;
         while let Some(found) = entry {
             let opened = self.segment(found.segment);
-            let segment = match opened {
-                Ok(segment) => segment,
-                Err(error) => {
-                    entry = self.0.catalog.repo(did)?;
-                    match &entry {
-                        Some(newer) if newer.segment != found.segment => continue,
-                        _ => return Err(error),
-                    }
-                }
-            };
-            return Repo::new(Summary::new(did.clone(), &found), segment).map(Some);
+            if let Ok((segment, Opening::Cached)) = opened {
+                return Repo::new(Summary::new(did.clone(), &found), segment).map(Some);
+            }
+            entry = self.0.catalog.repo(did)?;
+            if entry
+                .as_ref()
+                .is_none_or(|newer| newer.segment == found.segment)
+            {
+                let (segment, _) = opened?;
+                return Repo::new(Summary::new(did.clone(), &found), segment).map(Some);
+            }
+            // The import retired it before it was open here, so nobody else will.
+            self.retire(found.segment);
         }
         Ok(None)
+    }
+
+    /// Returns whose handle this is, as far as DID documents given with imports say; nobody has verified it.
+    ///
+    /// # Errors
+    /// `unknownHandle`, naming handles that are known.
+    pub fn resolve(&self, handle: &Handle) -> Result<Did> {
+        const CANDIDATES: usize = 5;
+        let handle = handle.as_str().to_ascii_lowercase();
+        if let Some(did) = self.0.catalog.did_of_handle(&handle)? {
+            return Ok(did);
+        }
+        let known = self.0.catalog.handles_like(&handle, CANDIDATES)?;
+        let hint = if known.is_empty() {
+            "no handles are known; import with --did-doc, or name the repo by its DID".to_owned()
+        } else {
+            format!("known are {}", known.join(", "))
+        };
+        Err(Error::new(
+            Code::UnknownHandle,
+            format!("nobody in the store claims {handle}; {hint}"),
+        ))
     }
 
     /// Returns up to `limit` repos above `after` in order of DID, and whether there are more.
@@ -171,11 +228,16 @@ impl Store {
 
     /// Tells running imports to stop and admits no more. Those past their last check still complete.
     pub fn close(&self) {
-        self.0.closing.store(true, Ordering::Release);
+        self.0.closing.send_replace(true);
+    }
+
+    /// Returns what tells when the store is closing.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.0.closing.subscribe()
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.0.closing.load(Ordering::Acquire)
+        *self.0.closing.borrow()
     }
 
     /// Returns the number of imports that run.
@@ -190,7 +252,9 @@ impl Store {
         entry: &RepoEntry,
         admit: impl FnOnce(Option<&RepoEntry>) -> Result<()>,
     ) -> Result<()> {
-        if let Some(old) = self.0.catalog.replace_repo(did, entry, admit)? {
+        if let Some(old) = self.0.catalog.replace_repo(did, entry, admit)?
+            && old.segment != entry.segment
+        {
             self.retire(old.segment);
         }
         Ok(())
@@ -198,16 +262,21 @@ impl Store {
 
     /// Lets go of a segment that the catalog no longer names; its file goes with the last snapshot of it.
     fn retire(&self, id: SegmentId) {
-        // A segment nobody has open is opened once more, so that one place removes files.
-        if let Ok(segment) = self.segment(id) {
-            segment.retired.store(true, Ordering::Release);
+        match self.lock_segments().remove(&id) {
+            Some(segment) => segment.retired.store(true, Ordering::Release),
+            None => match self.0.directory.unlink(&id.file()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, file = id.file(), "cannot remove a replaced segment");
+                }
+                _ => {}
+            },
         }
-        self.lock_segments().remove(&id);
     }
 
-    fn segment(&self, id: SegmentId) -> Result<Arc<OpenSegment>> {
+    /// Returns a segment, and whether it was open already.
+    fn segment(&self, id: SegmentId) -> Result<(Arc<OpenSegment>, Opening)> {
         if let Some(segment) = self.lock_segments().get(&id) {
-            return Ok(segment.clone());
+            return Ok((segment.clone(), Opening::Cached));
         }
         // Opened outside the lock: a slow disk holds up only who needs this file.
         let segment = Segment::open(&*self.0.directory, &id.file())?;
@@ -221,7 +290,10 @@ impl Store {
             directory,
             retired: AtomicBool::new(false),
         });
-        Ok(self.lock_segments().entry(id).or_insert(opened).clone())
+        Ok((
+            self.lock_segments().entry(id).or_insert(opened).clone(),
+            Opening::Fresh,
+        ))
     }
 
     fn lock_segments(&self) -> MutexGuard<'_, HashMap<SegmentId, Arc<OpenSegment>>> {
@@ -233,22 +305,18 @@ impl Store {
     }
 }
 
-/// Removes what a crash left behind.
-fn sweep(directory: &dyn Directory, catalog: &Catalog) -> std::io::Result<()> {
+/// Removes what a crash left behind: all of `tmp/`, and `files` in `segments/` that are not among the known ones.
+fn sweep(directory: &dyn Directory, files: &[String], known: &[SegmentId]) -> std::io::Result<()> {
     for file in directory.list(TMP)? {
         directory.unlink(&format!("{TMP}/{file}"))?;
     }
-    let known: Vec<String> = match catalog.segments() {
-        Ok(segments) => segments.into_iter().map(SegmentId::file).collect(),
-        Err(error) => return Err(std::io::Error::other(error)),
-    };
-    let known: std::collections::HashSet<&str> = known.iter().map(String::as_str).collect();
+    let known: HashSet<String> = known.iter().map(|id| id.file()).collect();
     let mut present = 0;
-    for file in directory.list(SEGMENTS)? {
+    for file in files {
         let name = format!("{SEGMENTS}/{file}");
-        if known.contains(name.as_str()) {
+        if known.contains(&name) {
             present += 1;
-        } else if name.ends_with(".cseg") {
+        } else if name.ends_with(SEGMENT_EXTENSION) {
             directory.unlink(&name)?;
         }
     }
@@ -283,17 +351,28 @@ pub struct Stats {
     pub bytes_stored: u64,
 }
 
+/// Why a repo cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The store does not hold it.
+    Unknown,
+    /// Its account is not active: it is held, and hidden.
+    Inactive,
+}
+
 /// What is known of a repo as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The repo.
     pub did: Did,
-    /// Its current revision.
-    pub rev: Tid,
+    /// Its current revision; none for a commit of version 2.
+    pub rev: Option<Tid>,
     /// CID of the commit.
     pub commit: Cid,
     /// Records.
     pub records: u64,
+    /// Records whose block is not held; 0 unless it was imported as partial.
+    pub missing: u64,
     /// Blocks of the CAR it came from.
     pub blocks: u64,
     /// Bytes of the CAR it came from.
@@ -302,6 +381,12 @@ pub struct Summary {
     pub bytes_stored: u64,
     /// When it was imported, in microseconds since the Unix epoch.
     pub imported: i64,
+    /// What is known of the commit's signature.
+    pub verdict: Verdict,
+    /// The first handle that a DID document claimed, unverified; may be empty.
+    pub handle: String,
+    /// The account's status; a repo of one that is not active is hidden.
+    pub status: Status,
 }
 
 impl Summary {
@@ -311,10 +396,14 @@ impl Summary {
             rev: entry.rev,
             commit: entry.commit,
             records: entry.records,
+            missing: entry.missing,
             blocks: entry.blocks,
             bytes_in: entry.bytes_in,
             bytes_stored: entry.bytes_stored,
             imported: entry.imported,
+            verdict: entry.verdict.clone(),
+            handle: entry.handle.clone(),
+            status: entry.status.clone(),
         }
     }
 }
@@ -331,6 +420,7 @@ pub struct CollectionCount {
 /// A snapshot of a repo: readable, and the same, for as long as it is held.
 pub struct Repo {
     summary: Summary,
+    head: RepoHead,
     segment: Arc<OpenSegment>,
 }
 
@@ -352,14 +442,35 @@ pub struct RecordRef<'a> {
     pub collection: &'a str,
     /// Its key.
     pub rkey: Cow<'a, str>,
-    /// Its DAG-CBOR, exactly as it was imported.
-    pub bytes: &'a [u8],
+    /// What is stored of it.
+    pub(crate) row: StoredRow<'a>,
 }
 
-impl RecordRef<'_> {
-    /// Returns the record's CID, by hashing its bytes: the answer is its own proof.
+impl<'a> RecordRef<'a> {
+    /// Returns the record's DAG-CBOR, exactly as it was imported.
+    ///
+    /// # Errors
+    /// `incomplete` if its block was not in the CAR of a repo that was imported as partial.
+    pub fn bytes(&self) -> Result<&'a [u8]> {
+        match self.row {
+            StoredRow::DagCbor(bytes) => Ok(bytes),
+            StoredRow::Missing(cid) => {
+                let path = self.key(true);
+                let words =
+                    format!("the repo was imported without the block {cid} of record {path}");
+                Err(Error::new(Code::Incomplete, words))
+            }
+        }
+    }
+
+    /// Returns the record's CID, by hashing its bytes where they are held: the answer is its own proof.
     pub fn cid(&self) -> Cid {
-        Cid::new(Codec::DagCbor, carrack_repo::hash::sha256(self.bytes))
+        match self.row {
+            StoredRow::DagCbor(bytes) => {
+                Cid::new(Codec::DagCbor, carrack_repo::hash::sha256(bytes))
+            }
+            StoredRow::Missing(cid) => cid,
+        }
     }
 
     /// Returns the record's key in a listing of its collection, or of the whole repo.
@@ -407,8 +518,18 @@ impl Rows {
 
 impl Repo {
     fn new(summary: Summary, segment: Arc<OpenSegment>) -> Result<Self> {
-        let repo = Self { summary, segment };
-        let head = RepoHead::decode(repo.extent()?.head())
+        let name = segment.segment.name();
+        let head = segment
+            .segment
+            .extent(summary.did.as_str().as_bytes())
+            .ok_or_else(|| {
+                Error::new(
+                    Code::Damaged,
+                    format!("{name} does not hold {}", summary.did),
+                )
+            })?
+            .head();
+        let head = RepoHead::decode(head)
             .map_err(|error| damaged("a repo's head does not parse", error))?;
         let Summary {
             did,
@@ -416,18 +537,29 @@ impl Repo {
             commit,
             records,
             ..
-        } = &repo.summary;
+        } = &summary;
         // What the catalog says was written with the segment; a pair that differs is not one.
         if (head.did.as_str(), head.rev, head.commit_cid, head.records)
             != (did.as_str(), *rev, *commit, *records)
         {
-            let words = format!(
-                "{} holds another repo than the catalog says",
-                repo.segment.segment.name()
-            );
+            let words = format!("{name} holds another repo than the catalog says");
             return Err(Error::new(Code::Damaged, words));
         }
-        Ok(repo)
+        Ok(Self {
+            summary,
+            head,
+            segment,
+        })
+    }
+
+    /// Says whether all of it is readable: every checksum is right.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.segment.segment.check().is_empty()
+    }
+
+    /// Returns what its segment says of it.
+    pub(crate) fn head(&self) -> &RepoHead {
+        &self.head
     }
 
     /// Returns what is known of the repo as a whole.
@@ -468,7 +600,7 @@ impl Repo {
         Ok(Lookup::Found(RecordRef {
             collection: utf8(group.name)?,
             rkey,
-            bytes: self.bytes(place)?,
+            row: self.stored_row(place)?,
         }))
     }
 
@@ -513,7 +645,8 @@ impl Repo {
         numbers.map(move |i| self.row(if reverse { end - 1 - (i - start) } else { i }))
     }
 
-    fn row(&self, number: u32) -> Result<RecordRef<'_>> {
+    /// Returns a row by its number in key order.
+    pub(crate) fn row(&self, number: u32) -> Result<RecordRef<'_>> {
         let index = self.index()?;
         let missing = || Error::new(Code::Damaged, format!("the index has no row {number}"));
         let row = index.row(number).ok_or_else(missing)?;
@@ -521,23 +654,23 @@ impl Repo {
         Ok(RecordRef {
             collection: utf8(group.name)?,
             rkey: Cow::Owned(utf8(row.name.as_bytes())?.to_owned()),
-            bytes: self.bytes(row.place)?,
+            row: self.stored_row(row.place)?,
         })
     }
 
-    fn bytes(&self, place: carrack_segment::Place) -> Result<&[u8]> {
+    fn stored_row(&self, place: carrack_segment::Place) -> Result<StoredRow<'_>> {
         let message = self.extent()?.page(place.page)?;
-        page::dag_cbor(message, place.ordinal).map_err(|error| {
+        page::row(message, place.ordinal).map_err(|error| {
             let what = format!("{} page {}", self.segment.segment.name(), place.page);
             damaged(&what, error)
         })
     }
 
-    fn index(&self) -> Result<Index<'_>> {
+    pub(crate) fn index(&self) -> Result<Index<'_>> {
         Ok(self.extent()?.index()?)
     }
 
-    fn extent(&self) -> Result<Extent<'_>> {
+    pub(crate) fn extent(&self) -> Result<Extent<'_>> {
         let segment = &self.segment.segment;
         segment
             .extent(self.summary.did.as_str().as_bytes())

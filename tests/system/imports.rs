@@ -148,6 +148,7 @@ fn another_did_than_the_expected_one_is_refused() {
         let other = ImportOptions {
             did: Some("did:plc:other".into()),
             size: None,
+            ..ImportOptions::default()
         };
         assert_eq!(
             refused(import_as(&store.session, &car, other).await),
@@ -156,6 +157,7 @@ fn another_did_than_the_expected_one_is_refused() {
         let own = ImportOptions {
             did: Some(repo.did.to_string()),
             size: Some(car.len() as u64),
+            ..ImportOptions::default()
         };
         assert!(matches!(
             import_as(&store.session, &car, own).await,
@@ -203,6 +205,7 @@ fn progress_is_reported() {
         let options = ImportOptions {
             did: None,
             size: Some(car.len() as u64),
+            ..ImportOptions::default()
         };
         let upload = store.session.importer().import(options);
         let mut reports = upload.progress();

@@ -60,10 +60,12 @@ fn names_that_are_none_are_invalid_arguments() {
             "did:plc:{}",
             "a".repeat(carrack_schema::names::DID_BYTES_MAX)
         );
-        for did in ["", "alice.test", "did:plc", &long] {
+        for did in ["", "alice", "did:plc", "-.test", &long] {
             let error = reader.repo(did).info().await.unwrap_err();
             assert_eq!(code(error), Code::InvalidArgument, "{did}");
         }
+        let error = reader.repo("alice.test").info().await.unwrap_err();
+        assert_eq!(code(error), Code::UnknownHandle);
         let repo = reader.repo("did:plc:nobody");
         for path in ["", "a.b.c", "a.b.c/", "a.b.c/x/y", "a.b/x", "a.b.c/."] {
             let error = repo.record(path).read(Want::value()).await.unwrap_err();

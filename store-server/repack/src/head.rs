@@ -10,14 +10,16 @@ use carrack_segment::message;
 pub struct RepoHead {
     /// The repo.
     pub did: String,
-    /// Its revision.
-    pub rev: Tid,
+    /// Its revision; none for a commit of version 2.
+    pub rev: Option<Tid>,
     /// CID of the commit.
     pub commit_cid: Cid,
     /// The commit block, as it was signed.
     pub commit: Vec<u8>,
     /// Number of records.
     pub records: u64,
+    /// The first of the pages, up to the extent's last, that hold digests of nodes.
+    pub first_node_page: u32,
 }
 
 impl RepoHead {
@@ -29,10 +31,11 @@ impl RepoHead {
         let mut message = Builder::<HeapAllocator>::new_default();
         let mut wire = message.init_root::<repo_head::Builder<'_>>();
         wire.set_did(&self.did);
-        wire.set_rev(self.rev.to_string());
+        wire.set_rev(rev_text(self.rev));
         wire.set_commit_cid(self.commit_cid.as_bytes());
         wire.set_commit(&self.commit);
         wire.set_records(self.records);
+        wire.set_first_node_page(self.first_node_page);
         message::flatten(&message)
     }
 
@@ -46,11 +49,29 @@ impl RepoHead {
         let odd = |error: &dyn std::error::Error| capnp::Error::failed(error.to_string());
         Ok(Self {
             did: wire.get_did()?.to_string()?,
-            rev: wire.get_rev()?.to_str()?.parse().map_err(|e| odd(&e))?,
+            rev: rev_of(wire.get_rev()?.to_str()?).map_err(|e| odd(&e))?,
             commit_cid: Cid::from_bytes(wire.get_commit_cid()?).map_err(|e| odd(&e))?,
             commit: wire.get_commit()?.to_vec(),
             records: wire.get_records(),
+            first_node_page: wire.get_first_node_page(),
         })
+    }
+}
+
+/// Returns a revision as it is stored and sent: a TID, or nothing for a commit without one.
+pub fn rev_text(rev: Option<Tid>) -> String {
+    rev.map(|rev| rev.to_string()).unwrap_or_default()
+}
+
+/// Reads a revision that [`rev_text`] wrote.
+///
+/// # Errors
+/// If the text is neither empty nor a TID.
+pub fn rev_of(text: &str) -> Result<Option<Tid>, carrack_schema::names::NameError> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        text.parse().map(Some)
     }
 }
 
@@ -65,10 +86,11 @@ mod tests {
     fn a_head_round_trips_and_a_cut_one_is_an_error() {
         let head = RepoHead {
             did: "did:plc:a".into(),
-            rev: Tid::from_u64(42),
+            rev: Some(Tid::from_u64(42)),
             commit_cid: Cid::new(Codec::DagCbor, [7; 32]),
             commit: vec![1, 2, 3],
             records: 9,
+            first_node_page: 3,
         };
         let bytes = head.encode().unwrap();
         let words = message::words(&bytes);

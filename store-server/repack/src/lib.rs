@@ -20,8 +20,9 @@
 )]
 
 pub mod head;
+pub mod node_page;
 pub mod page;
 pub mod value;
 
 pub use head::RepoHead;
-pub use page::{PageBuilder, PageError};
+pub use page::{PageBuilder, PageError, StoredRow};

@@ -2,6 +2,7 @@
 
 use capnp::message::HeapAllocator;
 use carrack_repo::VerifiedRef;
+use carrack_schema::Cid;
 use carrack_schema::limits::{PAGE_BYTES_TARGET, PAGE_ROWS_MAX};
 use carrack_schema::wire::segment_capnp::page;
 use carrack_segment::message;
@@ -11,6 +12,7 @@ use carrack_segment::message;
 pub struct PageBuilder {
     ends: Vec<u32>,
     heap: Vec<u8>,
+    missing: Vec<u16>,
 }
 
 impl PageBuilder {
@@ -26,12 +28,24 @@ impl PageBuilder {
     /// # Panics
     /// If the record does not [fit](Self::fits).
     pub fn push(&mut self, record: &VerifiedRef<'_>) -> u32 {
-        assert!(
-            self.fits(record.bytes().len()),
-            "the caller asks whether a row fits"
-        );
+        self.row(record.bytes())
+    }
+
+    /// Adds the row of a record whose block is not held, and returns its ordinal.
+    ///
+    /// # Panics
+    /// If 36 bytes do not [fit](Self::fits).
+    pub fn push_missing(&mut self, cid: &Cid) -> u32 {
+        let ordinal = self.row(cid.as_bytes());
+        self.missing
+            .push(u16::try_from(ordinal).expect("a page holds at most PAGE_ROWS_MAX rows"));
+        ordinal
+    }
+
+    fn row(&mut self, bytes: &[u8]) -> u32 {
+        assert!(self.fits(bytes.len()), "the caller asks whether a row fits");
         let ordinal = self.rows();
-        self.heap.extend_from_slice(record.bytes());
+        self.heap.extend_from_slice(bytes);
         self.ends
             .push(u32::try_from(self.heap.len()).expect("a page is far below 4 GiB"));
         ordinal
@@ -47,27 +61,45 @@ impl PageBuilder {
     /// # Errors
     /// None that a page within its limits meets; the message layer's otherwise.
     pub fn finish(&mut self) -> carrack_segment::Result<Vec<u8>> {
-        // Root pointer, page, verbatim (two pointers), ends, heap: each rounded up to words.
-        const FRAME_WORDS: usize = 8;
+        // Root pointer, page, verbatim (three pointers), ends, heap, missing: each rounded up to words.
+        const FRAME_WORDS: usize = 9;
         let words = FRAME_WORDS
             .saturating_add(self.ends.len().div_ceil(2))
+            .saturating_add(self.missing.len().div_ceil(4))
             .saturating_add(self.heap.len().div_ceil(8));
         let mut message = message::builder(words as u64)?;
-        fill(&mut message, &self.ends, &self.heap);
+        self.fill(&mut message);
         self.ends.clear();
         self.heap.clear();
+        self.missing.clear();
         message::flatten(&message)
+    }
+
+    fn fill(&self, message: &mut capnp::message::Builder<HeapAllocator>) {
+        let count =
+            |length: usize| u32::try_from(length).expect("a page holds at most PAGE_ROWS_MAX rows");
+        let mut verbatim = message.init_root::<page::Builder<'_>>().init_verbatim();
+        verbatim.set_heap(&self.heap);
+        let mut ends = verbatim.reborrow().init_ends(count(self.ends.len()));
+        for (i, end) in (0..).zip(&self.ends) {
+            ends.set(i, *end);
+        }
+        if !self.missing.is_empty() {
+            let mut missing = verbatim.init_missing(count(self.missing.len()));
+            for (i, ordinal) in (0..).zip(&self.missing) {
+                missing.set(i, *ordinal);
+            }
+        }
     }
 }
 
-fn fill(message: &mut capnp::message::Builder<HeapAllocator>, row_ends: &[u32], heap: &[u8]) {
-    let mut verbatim = message.init_root::<page::Builder<'_>>().init_verbatim();
-    verbatim.set_heap(heap);
-    let count = u32::try_from(row_ends.len()).expect("a page holds at most PAGE_ROWS_MAX rows");
-    let mut ends = verbatim.init_ends(count);
-    for (i, end) in (0..count).zip(row_ends) {
-        ends.set(i, *end);
-    }
+/// A row of a page, in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredRow<'a> {
+    /// The record's DAG-CBOR.
+    DagCbor(&'a [u8]),
+    /// The CID of a record whose block was not in the CAR.
+    Missing(Cid),
 }
 
 /// A page whose message does not hold what it should.
@@ -79,13 +111,16 @@ pub enum PageError {
     /// The page has no such row, or the row lies outside its heap.
     #[error("page has no row {0}")]
     Row(u32),
+    /// A row that should be a CID is none.
+    #[error("page has no CID in row {0}")]
+    Cid(u32),
 }
 
-/// Returns a row's DAG-CBOR, in place.
+/// Returns a row, in place.
 ///
 /// # Errors
 /// If the page does not hold such a row.
-pub fn dag_cbor(page_bytes: &[u8], ordinal: u32) -> Result<&[u8], PageError> {
+pub fn row(page_bytes: &[u8], ordinal: u32) -> Result<StoredRow<'_>, PageError> {
     let reader = message::flat(page_bytes);
     let verbatim = reader.get_root::<page::Reader<'_>>()?.get_verbatim()?;
     let ends = verbatim.get_ends()?;
@@ -98,12 +133,24 @@ pub fn dag_cbor(page_bytes: &[u8], ordinal: u32) -> Result<&[u8], PageError> {
         return Err(PageError::Row(ordinal));
     };
     // The heap borrows from the reader; its place in the page borrows from the page.
-    heap.as_ptr()
+    let bytes = heap
+        .as_ptr()
         .addr()
         .checked_sub(page_bytes.as_ptr().addr())
         .and_then(|offset| page_bytes.get(offset..)?.get(..heap.len()))
         .and_then(|heap| heap.get(start as usize..end as usize))
-        .ok_or(PageError::Row(ordinal))
+        .ok_or(PageError::Row(ordinal))?;
+    if verbatim.has_missing()
+        && verbatim
+            .get_missing()?
+            .iter()
+            .any(|row| u32::from(row) == ordinal)
+    {
+        return Cid::from_bytes(bytes)
+            .map(StoredRow::Missing)
+            .map_err(|_| PageError::Cid(ordinal));
+    }
+    Ok(StoredRow::DagCbor(bytes))
 }
 
 #[cfg(test)]
@@ -132,12 +179,37 @@ mod tests {
             }
             with_page(&builder.finish().unwrap(), |page| {
                 for (i, bytes) in rows.iter().enumerate() {
-                    assert_eq!(dag_cbor(page, i as u32).unwrap(), bytes);
+                    assert_eq!(
+                        super::row(page, i as u32).unwrap(),
+                        StoredRow::DagCbor(bytes)
+                    );
                 }
-                assert!(matches!(dag_cbor(page, 300), Err(PageError::Row(300))));
-                assert!(dag_cbor(page, u32::MAX).is_err());
+                assert!(matches!(super::row(page, 300), Err(PageError::Row(300))));
+                assert!(super::row(page, u32::MAX).is_err());
             });
         }
+    }
+
+    #[test]
+    fn missing_rows_are_told_from_records_that_look_like_cids() {
+        let cid = Cid::new(Codec::DagCbor, [9; 32]);
+        let mut builder = PageBuilder::default();
+        builder.push(&row(cid.as_bytes()));
+        builder.push_missing(&cid);
+        with_page(&builder.finish().unwrap(), |page| {
+            assert_eq!(
+                super::row(page, 0).unwrap(),
+                StoredRow::DagCbor(cid.as_bytes())
+            );
+            assert_eq!(super::row(page, 1).unwrap(), StoredRow::Missing(cid));
+        });
+        builder.push(&row(b"next page"));
+        with_page(&builder.finish().unwrap(), |page| {
+            assert_eq!(
+                super::row(page, 0).unwrap(),
+                StoredRow::DagCbor(b"next page")
+            );
+        });
     }
 
     #[test]
@@ -164,14 +236,14 @@ mod tests {
     fn a_damaged_page_is_an_error_or_other_bytes_but_no_panic() {
         let mut builder = PageBuilder::default();
         builder.push(&row(b"abc"));
-        builder.push(&row(b"defg"));
+        builder.push_missing(&Cid::new(Codec::DagCbor, [9; 32]));
         let good = builder.finish().unwrap();
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             with_page(&bad, |page| {
                 for ordinal in 0..3 {
-                    let _either_is_fine = dag_cbor(page, ordinal);
+                    let _either_is_fine = super::row(page, ordinal);
                 }
             });
         }

@@ -46,6 +46,21 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
+    /// Returns how many bytes it takes in a message, padding included.
+    pub fn wire_bytes(&self) -> usize {
+        const NODE_BYTES: usize = 16;
+        const POINTER_BYTES: usize = 8;
+        let padded = |length: usize| POINTER_BYTES.saturating_add(length.next_multiple_of(8));
+        // A text ends in a zero byte.
+        let texts = self
+            .texts
+            .iter()
+            .map(|text| padded(text.len().saturating_add(1)));
+        let blobs = self.blobs.iter().map(|blob| padded(blob.len()));
+        let nodes = self.nodes.len().saturating_mul(NODE_BYTES);
+        texts.chain(blobs).fold(nodes, usize::saturating_add)
+    }
+
     /// Writes the value.
     pub fn write(&self, mut wire: value::Builder<'_>) {
         let count = |length: usize| {
@@ -285,6 +300,15 @@ mod tests {
             Plan::of(b"\x01\x01", &[]),
             Err(Unreadable::Cbor(_))
         ));
+    }
+
+    #[test]
+    fn a_plan_knows_its_size() {
+        let mut message = Builder::<HeapAllocator>::new_default();
+        let plan = Plan::of(RECORD, &[]).unwrap();
+        plan.write(message.init_root::<value::Builder<'_>>());
+        // Beside it: the root pointer, three list pointers, the tag of the list of nodes.
+        assert_eq!(message.size_in_words() * 8, plan.wire_bytes() + 5 * 8);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::hash::sha256;
 
 mod set;
 
-pub use set::BlockSet;
+pub use set::{BlockIndex, BlockPlace, BlockSet};
 
 /// A block as it stands in a CAR: nobody has checked it.
 #[derive(Clone, Debug, PartialEq, Eq)]

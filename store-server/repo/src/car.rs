@@ -8,6 +8,7 @@
 
 mod header;
 mod source;
+pub mod write;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ use carrack_schema::limits::{
 
 use crate::error::{Error, ErrorKind};
 
+pub(crate) mod write;
+
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,8 @@ use carrack_schema::cid::Codec;
 
 use crate::block::VerifiedRef;
 use crate::error::Result;
+use crate::export::RecordRows;
+use crate::mst::plan::Rows;
 use crate::mst::{common_prefix_len, depth_of};
 use crate::walk::BlockSource;
 
@@ -243,4 +245,68 @@ pub(crate) fn key_of_depth(depth: u8, nth: usize) -> String {
         .filter(|key| depth_of(key.as_bytes()) == depth)
         .nth(nth)
         .unwrap()
+}
+
+/// Records as sorted rows, counting what is asked.
+#[derive(Clone)]
+pub(crate) struct MemoryRows {
+    pub(crate) rows: Vec<(String, Cid, Vec<u8>)>,
+    pub(crate) cids_asked: usize,
+    pub(crate) records_asked: usize,
+}
+
+impl MemoryRows {
+    pub(crate) fn new(records: &BTreeMap<String, Vec<u8>>) -> Self {
+        let rows = records
+            .iter()
+            .map(|(key, bytes)| (key.clone(), cid_of(bytes), bytes.clone()));
+        Self {
+            rows: rows.collect(),
+            cids_asked: 0,
+            records_asked: 0,
+        }
+    }
+
+    pub(crate) fn cids(&self) -> BTreeMap<String, Cid> {
+        let rows = self.rows.iter();
+        rows.map(|(key, cid, _)| (key.clone(), *cid)).collect()
+    }
+}
+
+impl Rows for MemoryRows {
+    fn rows_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn key(&mut self, index: usize, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        out.extend_from_slice(self.rows[index].0.as_bytes());
+        Ok(())
+    }
+
+    fn cid(&mut self, index: usize) -> Result<Cid> {
+        self.cids_asked += 1;
+        Ok(self.rows[index].1)
+    }
+}
+
+impl RecordRows for MemoryRows {
+    fn record(&mut self, index: usize, out: &mut Vec<u8>) -> Result<()> {
+        self.records_asked += 1;
+        out.clear();
+        out.extend_from_slice(&self.rows[index].2);
+        Ok(())
+    }
+}
+
+/// Makes a commit of this tree, signed by nobody.
+pub(crate) fn commit(data: Cid) -> Vec<u8> {
+    encode(&map([
+        ("did", text("did:plc:abcdefghijklmnopqrstuvwx")),
+        ("version", Value::Int(3)),
+        ("data", link(&data)),
+        ("rev", text("3jzfcijpj2z2a")),
+        ("prev", Value::Null),
+        ("sig", Value::Bytes(vec![7; 64])),
+    ]))
 }

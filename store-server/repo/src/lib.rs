@@ -13,8 +13,12 @@
 //! 4. [`walk()`] goes through the tree from `commit.data` and reports each record's path and CID (MT1–MT5).
 //!    Only this shows what the blocks are, and whether any is missing (CA3, CA5, CA6).
 //! 5. [`cbor::validate`] judges a record's encoding (DR1, DR2).
+//! 6. [`check_signature`] asks the key of a [`DidDocument`] whether the commit is its holder's (CM2–CM4).
 //!
-//! Rule ids (CA…, CM…, MT…, DR…) name the duties listed in the project's AT Protocol notes.
+//! What leaves goes the other way: a [`TreePlan`] is made from sorted rows (MT6), and [`export()`] and [`prove`] write
+//! CARs from it; [`verify_proof`] checks what `prove` made (EX3). [`diff()`] compares two trees (DF1).
+//!
+//! Rule ids (CA…, CM…, MT…, DR…, DF…, EX…, RC…, NW…) name the duties listed in the project's AT Protocol notes.
 
 #![deny(
     clippy::indexing_slicing,
@@ -35,16 +39,29 @@ pub mod block;
 pub mod car;
 pub mod cbor;
 pub mod commit;
+mod cursor;
+pub mod did_document;
+pub mod diff;
 pub mod error;
+pub mod export;
 pub mod hash;
+pub mod key;
 pub mod mst;
+pub mod proof;
 pub mod walk;
 
 #[cfg(test)]
 mod kit;
 
-pub use block::{BlockSet, RawBlock, VerifiedBlock, VerifiedRef};
+pub use block::{BlockIndex, BlockPlace, BlockSet, RawBlock, VerifiedBlock, VerifiedRef};
 pub use car::{CarBlocks, CarLimits};
-pub use commit::Commit;
+pub use commit::{AnyCommit, Commit, LegacyCommit, SignatureVerdict, check_signature};
+pub use did_document::DidDocument;
+pub use diff::diff;
 pub use error::{Error, ErrorKind, Result};
+pub use export::export;
+pub use key::{PublicKey, SignatureFault};
+pub use mst::build::TreeBuilder;
+pub use mst::plan::{RebuiltNodes, Rows, TreePlan};
+pub use proof::{prove, verify_proof};
 pub use walk::{BlockSource, WalkStats, WalkedRecord, walk};

@@ -1,7 +1,7 @@
 //! [`Node`]: one node of a Merkle search tree, with everything checked that a node alone can show.
 //!
 //! It must never be lenient: a tree has one legal form, and a node that is not in it is refused whatever its hash
-//! says. [`walk`](crate::walk()) checks how nodes fit together; the exporter rebuilds nodes by the same rules.
+//! says. [`walk`](crate::walk()) checks how nodes fit together; [`build`] and [`plan`] write nodes by the same rules.
 
 use std::ops::Range;
 
@@ -12,6 +12,10 @@ use carrack_schema::limits::{MST_DEPTH_MAX, MST_KEY_BYTES_MAX, MST_NODE_ENTRIES_
 use crate::cbor::{Reader, Token};
 use crate::error::{Error, Result, quoted};
 use crate::hash::sha256;
+
+pub mod build;
+pub(crate) mod encode;
+pub mod plan;
 
 #[cfg(test)]
 mod tests;
@@ -238,6 +242,14 @@ impl Node {
     /// Returns the entries, in the order of their keys.
     pub fn entries(&self) -> impl Iterator<Item = NodeEntry<'_>> {
         (0..self.entries.len()).map_while(|index| self.entry(index))
+    }
+
+    /// Returns the child with the keys before the entry at this index; after the last entry, its count.
+    pub(crate) fn child(&self, index: usize) -> Option<Cid> {
+        match index.checked_sub(1) {
+            None => self.left,
+            Some(before) => self.entries.get(before)?.tree,
+        }
     }
 
     /// Returns how many entries it has.

@@ -1,56 +1,54 @@
 //! `carrack get`: one record.
 
-use carrack_client::{Body, Session, Want};
+use carrack_client::{Body, Want};
+use carrack_schema::Code;
 use carrack_schema::codes::Exit;
-use carrack_schema::{AtUri, Code};
 use clap::Args;
 
+use super::door::Door;
 use super::output::Output;
+use super::target::RecordTarget;
 use super::{Failure, Result};
 
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   carrack get at://did:plc:…/app.bsky.actor.profile/self
+  carrack get at://alice.example/app.bsky.actor.profile/self
   carrack get at://did:plc:…/app.bsky.feed.post/3k… --cbor > record.cbor")]
 pub(super) struct Arguments {
-    /// The record: at://DID/COLLECTION/RKEY
+    /// The record: at://DID/COLLECTION/RKEY, or with a handle in the DID's place
     #[arg(value_name = "AT-URI")]
-    uri: AtUri,
+    record: RecordTarget,
     /// Write the record's exact DAG-CBOR bytes
     #[arg(long, conflicts_with = "json")]
     cbor: bool,
 }
 
 pub(super) async fn run(
-    session: &Session,
+    door: &mut Door,
     arguments: &Arguments,
     output: &mut Output,
 ) -> Result<Exit> {
-    let uri = &arguments.uri;
-    let Some(path) = uri.path() else {
-        let words = format!("{uri} names no record; `carrack list` shows what is below it");
-        return Err(Failure::new(Code::InvalidArgument, words));
-    };
-    let record = session
-        .store()
-        .repo(uri.did.as_str())
-        .record(&path.to_string());
+    let RecordTarget { repo, path } = &arguments.record;
     let want = if arguments.cbor {
         Want::dag_cbor()
     } else {
         Want::value().with_cid()
     };
-    let about = |error: carrack_client::Error| Failure::from(error).about(uri);
-    let (_, data) = record
-        .read(want)
-        .await
-        .map_err(about)?
-        .map_err(|absent| about(absent.into()))?;
+    let read = door.call(async |session| {
+        let record = session
+            .store()
+            .repo(&repo.to_string())
+            .record(&path.to_string());
+        Ok(record.read(want.clone()).await??)
+    });
+    let about = |failure: Failure| failure.about(&arguments.record);
+    let (source, data) = read.await.map_err(about)?;
     match data.body {
         Body::DagCbor(bytes) => output.bytes(&bytes)?,
         Body::Value(value) if output.is_json() => output.object(&serde_json::json!({
-            "uri": uri.to_string(),
+            "uri": format!("at://{}/{path}", source.did),
             "cid": data.cid.map(|cid| cid.to_string()),
             "value": value,
         }))?,
@@ -60,8 +58,12 @@ pub(super) async fn run(
             output.line(&pretty)?;
         }
         Body::Undecodable(why) => {
-            let words = format!("{uri}: {why}; read its bytes with --cbor");
-            return Err(Failure::new(Code::BadStructure, words));
+            let words = format!("{why}; read its bytes with --cbor");
+            return Err(about(Failure::new(Code::BadStructure, words)));
+        }
+        Body::Missing => {
+            let words = "the repo was imported without this record's block";
+            return Err(about(Failure::new(Code::Incomplete, words)));
         }
         Body::None => {}
     }

@@ -4,21 +4,24 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use carrack_client::{ImportOptions, ImportOutcome, ImportReport, Importer, Session};
+use carrack_client::{ImportOptions, ImportOutcome, ImportReport, Importer};
+use carrack_repo::did_document::DID_DOCUMENT_BYTES_MAX;
 use carrack_schema::codes::Exit;
 use carrack_schema::limits::CHUNK_BYTES_MAX;
 use carrack_schema::{Code, Did};
 use clap::Args;
 
+use super::door::Door;
 use super::output::Output;
 use super::progress::Bar;
-use super::repos::verdict;
-use super::{Failure, Result};
+use super::{Failure, Result, verify_proof};
+use crate::verdict::Status;
 
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   carrack import alice.car
+  carrack import alice.car --did-doc alice.json   check the signature
   carrack import exports/                    every .car in a folder
   curl -s URL | carrack import --did did:plc:… -
 
@@ -31,21 +34,46 @@ pub(super) struct Arguments {
     /// Refuse a repo of another DID
     #[arg(long)]
     did: Option<Did>,
+    /// The account's DID document: the commit's signature is checked with its key, its handle kept
+    #[arg(long, value_name = "FILE")]
+    did_doc: Option<PathBuf>,
+    /// Refuse a commit whose signature is not checked
+    #[arg(long)]
+    require_signature: bool,
+    /// Take a CAR that lacks record blocks; their CIDs are kept
+    #[arg(long)]
+    allow_partial: bool,
+    /// The account's status, such as active, deactivated or takendown; one that is not active hides the repo
+    #[arg(long)]
+    status: Option<Status>,
 }
 
 pub(super) async fn run(
-    session: &Session,
+    door: &mut Door,
     arguments: Arguments,
     output: &mut Output,
 ) -> Result<Exit> {
-    let importer = session.importer();
+    let options = ImportOptions {
+        did: arguments.did.as_ref().map(Did::to_string),
+        size: None,
+        did_document: match &arguments.did_doc {
+            None => None,
+            Some(file) => Some(verify_proof::read(file, DID_DOCUMENT_BYTES_MAX as u64)?),
+        },
+        require_signature: arguments.require_signature,
+        allow_partial: arguments.allow_partial,
+        status: arguments.status.as_ref().map(Status::to_string),
+    };
     let mut exit = Exit::Ok;
     for source in expand(arguments.sources)? {
-        let options = ImportOptions {
-            did: arguments.did.as_ref().map(Did::to_string),
-            size: None,
+        let imported = if source.as_os_str() == "-" {
+            // What came through a pipe is gone, so this is tried once.
+            import(&door.session().importer(), &source, options.clone()).await
+        } else {
+            door.call(async |session| import(&session.importer(), &source, options.clone()).await)
+                .await
         };
-        match import(&importer, &source, options).await {
+        match imported {
             Ok((outcome, report)) => print(outcome, &report, output)?,
             Err(failure) => {
                 let failure = failure.about(source.display());
@@ -135,7 +163,7 @@ async fn import(
     }
 }
 
-fn unreadable(error: &std::io::Error) -> Failure {
+pub(super) fn unreadable(error: &std::io::Error) -> Failure {
     let code = match error.kind() {
         std::io::ErrorKind::NotFound => Code::NotFound,
         _ => Code::Unavailable,
@@ -173,6 +201,6 @@ fn print(outcome: &str, report: &ImportReport, output: &mut Output) -> Result {
         report.blocks,
         info.bytes_in,
         info.bytes_stored,
-        verdict(source.verdict),
+        source.verdict.words(),
     ))
 }

@@ -1,26 +1,26 @@
 //! `carrack list`: the records of a repo or a collection, streamed.
 
-use std::str::FromStr;
-
-use carrack_client::{Body, Cursor, Listing, Page, PageRequest, Range, Session, Want};
+use carrack_client::{Body, Cursor, Listing, Page, PageRequest, Range, RecordData, Session, Want};
+use carrack_schema::Code;
 use carrack_schema::codes::Exit;
-use carrack_schema::{AtUri, Code};
 use clap::Args;
 
 use super::Result;
+use super::door::Door;
 use super::output::Output;
+use super::target::Target;
 
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   carrack list did:plc:…                               every record, in order of path
   carrack list did:plc:…/app.bsky.feed.post --reverse --limit 20
-  carrack list did:plc:… --json | jq -r .uri
+  carrack list alice.example --json | jq -r .uri
 
 With --limit the cursor of the next page comes last: `next: c1_…` on stderr, {\"next\": …} with --json.")]
 pub(super) struct Arguments {
-    /// DID, DID/COLLECTION, or the same with at:// in front
-    #[arg(value_name = "DID[/COLLECTION]")]
+    /// DID or HANDLE, with /COLLECTION or without
+    #[arg(value_name = "REPO[/COLLECTION]")]
     what: Target,
     /// Stop after this many records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -33,65 +33,27 @@ pub(super) struct Arguments {
     cursor: Option<Cursor>,
 }
 
-#[derive(Clone, Debug)]
-struct Target(AtUri);
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let uri = if text.starts_with("at://") {
-            text.to_owned()
-        } else {
-            format!("at://{text}")
-        };
-        let uri: AtUri = uri
-            .parse()
-            .map_err(|_| format!("`{text}` is not DID or DID/COLLECTION"))?;
-        if uri.rkey.is_some() {
-            return Err(format!(
-                "`{text}` names a record; print it with `carrack get {uri}`"
-            ));
-        }
-        Ok(Self(uri))
-    }
-}
-
 pub(super) async fn run(
-    session: &Session,
+    door: &mut Door,
     arguments: &Arguments,
     output: &mut Output,
 ) -> Result<Exit> {
-    let Target(uri) = &arguments.what;
-    let repo = session.store().repo(uri.did.as_str());
-    let range = Range {
-        reverse: arguments.reverse,
-        ..Range::default()
-    };
-    let want = if output.is_json() {
-        Want::value().with_cid()
-    } else {
-        Want::default().with_cid()
-    };
-    let listing = match &uri.collection {
-        None => repo.list(range, want),
-        Some(collection) => repo.collection(collection.as_str()).list(range, want),
-    };
-    list(&listing, arguments, output)
-        .await
-        .map_err(|failure| failure.about(uri))?;
-    Ok(Exit::Ok)
-}
-
-async fn list(listing: &Listing, arguments: &Arguments, output: &mut Output) -> Result {
     let mut left = arguments.limit.unwrap_or(u64::MAX);
     let mut cursor = arguments.cursor.clone();
     loop {
-        let limit = u32::try_from(left).unwrap_or(u32::MAX);
-        let page = listing
-            .page(PageRequest { cursor, limit })
-            .await?
-            .map_err(carrack_client::Error::from)?;
+        let request = PageRequest {
+            cursor,
+            limit: u32::try_from(left).unwrap_or(u32::MAX),
+        };
+        let json = output.is_json();
+        let page = door.call(async |session| {
+            Ok(listing(session, arguments, json)
+                .page(request.clone())
+                .await??)
+        });
+        let page = page
+            .await
+            .map_err(|failure| failure.about(&arguments.what))?;
         if let Some(rev) = &page.moved_from {
             output.note(&format!(
                 "the repo moved from rev {rev} to {} meanwhile",
@@ -101,38 +63,77 @@ async fn list(listing: &Listing, arguments: &Arguments, output: &mut Output) -> 
         print(&page, &arguments.what, output)?;
         left = left.saturating_sub(page.records.len() as u64);
         cursor = page.next;
-        let Some(next) = &cursor else { return Ok(()) };
+        let Some(next) = &cursor else {
+            return Ok(Exit::Ok);
+        };
+        if output.is_closed() {
+            return Ok(Exit::Ok);
+        }
         if left == 0 {
             if output.is_json() {
-                return output.object(&serde_json::json!({ "next": next.to_string() }));
+                output.object(&serde_json::json!({ "next": next.to_string() }))?;
+            } else {
+                output.note(&format!("next: {next}"));
             }
-            output.note(&format!("next: {next}"));
-            return Ok(());
+            return Ok(Exit::Ok);
         }
     }
 }
 
-fn print(page: &Page, Target(target): &Target, output: &mut Output) -> Result {
+fn listing(session: &Session, arguments: &Arguments, json: bool) -> Listing {
+    let repo = session.store().repo(&arguments.what.repo.to_string());
+    let range = Range {
+        reverse: arguments.reverse,
+        ..Range::default()
+    };
+    let want = if json {
+        Want::value().with_cid()
+    } else {
+        Want::default().with_cid()
+    };
+    match &arguments.what.collection {
+        None => repo.list(range, want),
+        Some(collection) => repo.collection(collection.as_str()).list(range, want),
+    }
+}
+
+fn print(page: &Page, target: &Target, output: &mut Output) -> Result {
     for record in &page.records {
         let collection = target
             .collection
             .as_ref()
             .map_or(&*record.collection, |nsid| nsid.as_str());
-        let uri = format!("at://{}/{collection}/{}", target.did, record.rkey);
-        let cid = record.cid.map(|cid| cid.to_string()).unwrap_or_default();
-        match &record.body {
-            Body::Value(value) => {
-                output.object(&serde_json::json!({ "uri": uri, "cid": cid, "value": value }))?;
-            }
-            Body::Undecodable(why) => {
-                let error =
-                    serde_json::json!({ "code": Code::BadStructure.as_str(), "words": why });
-                output.object(
-                    &serde_json::json!({ "uri": uri, "cid": cid, "value": null, "error": error }),
-                )?;
-            }
-            Body::None | Body::DagCbor(_) => output.line(&format!("{uri}\t{cid}"))?,
+        let uri = format!("at://{}/{collection}/{}", page.source.did, record.rkey);
+        if output.is_json() {
+            output.object(&object(&uri, record))?;
+        } else {
+            let cid = record.cid.map(|cid| cid.to_string()).unwrap_or_default();
+            output.line(&format!("{uri}\t{cid}"))?;
         }
     }
     Ok(())
+}
+
+/// Returns a record as an object: uri, cid, value; a record without a value has an error beside it.
+pub(super) fn object(uri: &str, record: &RecordData) -> serde_json::Value {
+    let mut object = serde_json::json!({
+        "uri": uri,
+        "cid": record.cid.map(|cid| cid.to_string()),
+        "value": match &record.body {
+            Body::Value(value) => serde_json::json!(value),
+            _ => serde_json::Value::Null,
+        },
+    });
+    let error = match &record.body {
+        Body::Undecodable(why) => Some((Code::BadStructure, why.as_str())),
+        Body::Missing => Some((
+            Code::Incomplete,
+            "the repo was imported without this record's block",
+        )),
+        Body::Value(_) | Body::None | Body::DagCbor(_) => None,
+    };
+    if let Some((code, words)) = error {
+        object["error"] = serde_json::json!({ "code": code.as_str(), "words": words });
+    }
+    object
 }

@@ -11,6 +11,8 @@ use super::{Failure, Result};
 pub(super) struct Output {
     json: bool,
     stdout: BufWriter<Stdout>,
+    /// The reader has left: it has what it wanted, as in `carrack list | head`.
+    closed: bool,
 }
 
 impl Output {
@@ -18,6 +20,7 @@ impl Output {
         Self {
             json,
             stdout: BufWriter::new(io::stdout()),
+            closed: false,
         }
     }
 
@@ -26,30 +29,48 @@ impl Output {
         self.json
     }
 
+    /// Says whether nobody reads any more: a command that only prints may stop.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Prints one JSON object on a line.
     pub(super) fn object(&mut self, object: &impl Serialize) -> Result {
         let written = serde_json::to_writer(&mut self.stdout, object).map_err(io::Error::from);
-        written
-            .and_then(|()| self.stdout.write_all(b"\n"))
-            .map_err(unwritable)
+        let written = written.and_then(|()| self.stdout.write_all(b"\n"));
+        self.written(written)
     }
 
     /// Prints a line of text.
     pub(super) fn line(&mut self, text: &str) -> Result {
-        writeln!(self.stdout, "{text}").map_err(unwritable)
+        let written = writeln!(self.stdout, "{text}");
+        self.written(written)
     }
 
     /// Prints bytes as they are.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result {
-        self.stdout
-            .write_all(bytes)
-            .and_then(|()| self.stdout.flush())
-            .map_err(unwritable)
+        let written = self.stdout.write_all(bytes);
+        self.written(written)
     }
 
-    /// Passes on what was printed, for a reader that waits for it.
+    /// Passes on what was printed: at the end, and for a reader that waits for it.
     pub(super) fn flush(&mut self) -> Result {
-        self.stdout.flush().map_err(unwritable)
+        let written = self.stdout.flush();
+        self.written(written)
+    }
+
+    fn written(&mut self, result: io::Result<()>) -> Result {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            Err(error) => Err(Failure::new(
+                Code::Unavailable,
+                format!("cannot write the output: {error}"),
+            )),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Tells a person something that was not asked for.
@@ -68,22 +89,4 @@ impl Output {
             self.note(&format!("carrack: {words} ({code})"));
         }
     }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        // A reader that closed its end early has what it wanted.
-        let _closed = self.stdout.flush();
-    }
-}
-
-/// A closed pipe ends a command quietly, as `carrack list | head` expects; the rest is a failure.
-fn unwritable(error: io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        std::process::exit(0);
-    }
-    Failure::new(
-        Code::Unavailable,
-        format!("cannot write the output: {error}"),
-    )
 }

@@ -1,55 +1,58 @@
 //! `carrack repos`: what is in the store.
 
-use carrack_client::{Session, Verdict};
+use carrack_client::RepoInfo;
 use carrack_schema::codes::Exit;
 use carrack_schema::time::rfc3339;
 
 use super::Result;
+use super::door::Door;
 use super::output::Output;
 
-pub(super) async fn run(session: &Session, output: &mut Output) -> Result<Exit> {
-    let store = session.store();
+pub(super) async fn run(door: &mut Door, output: &mut Output) -> Result<Exit> {
     let mut after = String::new();
     loop {
-        let list = store.repos(&after, 0).await?;
+        let list = door
+            .call(async |session| Ok(session.store().repos(&after, 0).await?))
+            .await?;
         for repo in &list.repos {
-            let source = &repo.source;
-            let imported = rfc3339(repo.imported);
-            if output.is_json() {
-                // Only whole repos are taken in, and nothing hides one yet; a handle comes from a DID document.
-                output.object(&serde_json::json!({
-                    "did": source.did,
-                    "handle": null,
-                    "rev": source.rev,
-                    "commit": source.commit.to_string(),
-                    "records": repo.records,
-                    "bytes": repo.bytes_stored,
-                    "imported": imported,
-                    "complete": true,
-                    "active": true,
-                    "verdict": source.verdict.as_str(),
-                }))?;
-            } else {
-                output.line(&format!(
-                    "{}  rev {}  {} records  {} bytes  imported {imported}  {}",
-                    source.did,
-                    source.rev,
-                    repo.records,
-                    repo.bytes_stored,
-                    verdict(source.verdict),
-                ))?;
-            }
+            print(repo, output)?;
         }
         match list.repos.last() {
-            Some(last) if list.more => after.clone_from(&last.source.did),
+            Some(last) if list.more && !output.is_closed() => after.clone_from(&last.source.did),
             _ => return Ok(Exit::Ok),
         }
     }
 }
 
-/// Returns a verdict in a person's words.
-pub(super) fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Unchecked => "signature unchecked",
+fn print(repo: &RepoInfo, output: &mut Output) -> Result {
+    let source = &repo.source;
+    let imported = rfc3339(repo.imported);
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    if output.is_json() {
+        return output.object(&serde_json::json!({
+            "did": source.did,
+            "handle": given(&repo.handle),
+            "rev": given(&source.rev),
+            "commit": source.commit.to_string(),
+            "records": repo.records,
+            "bytes": repo.bytes_stored,
+            "imported": imported,
+            "complete": repo.missing == 0,
+            "active": repo.status.is_empty(),
+            "status": given(&repo.status),
+            "verdict": source.verdict.as_str(),
+        }));
     }
+    let mut parts = vec![source.did.clone()];
+    parts.extend(given(&repo.handle));
+    parts.extend(given(&source.rev).map(|rev| format!("rev {rev}")));
+    parts.push(format!("{} records", repo.records));
+    parts.push(format!("{} bytes", repo.bytes_stored));
+    parts.push(format!("imported {imported}"));
+    parts.push(source.verdict.words().to_owned());
+    if repo.missing > 0 {
+        parts.push(format!("partial: {} records missing", repo.missing));
+    }
+    parts.extend(given(&repo.status).map(|status| format!("hidden: {status}")));
+    output.line(&parts.join("  "))
 }

@@ -52,7 +52,12 @@ pub(super) async fn run(
         _ = terminate.recv() => {}
     }
     tracing::info!("shutting down; a second signal ends the process at once");
-    let stopped = tokio::task::spawn_blocking(move || owner.shutdown());
+    let (ended, stopped) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        owner.shutdown();
+        // Nobody waits after a second signal.
+        let _left = ended.send(());
+    });
     tokio::select! {
         _ = stopped => Ok(Exit::Ok),
         _ = interrupt.recv() => Ok(Exit::Failed),

@@ -4,18 +4,24 @@
 //! a slow disk holds back the sender. Dropping the sink before `done` closes the channel, which the import takes as
 //! an abort. After `done` the thread goes on though the caller may leave: a commit is whole or absent.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use capnp_rpc::new_client;
 use carrack_schema::Code;
-use carrack_schema::limits::{CAR_BYTES_MAX, CHUNK_BYTES_MAX, IMPORT_CHUNKS_QUEUED_MAX};
-use carrack_schema::wire::store_capnp::{car_sink, import_report, importer, progress};
+use carrack_schema::limits::{
+    CAR_BYTES_MAX, CHUNK_BYTES_MAX, IMPORT_CHUNKS_QUEUED_MAX, IMPORT_IDLE_SECONDS_MAX,
+};
+use carrack_schema::wire::store_capnp::{
+    car_sink, import_options, import_report, importer, progress,
+};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::error::{answer, exception};
+use super::error::{Failure, answer, exception};
 use super::view;
 use crate::error::{Error, Result};
 use crate::ingest::{ImportRequest, Outcome, Phase, Progress, Report};
@@ -39,10 +45,6 @@ impl importer::Server for Importer {
     ) -> capnp::Result<()> {
         answer(|| {
             let params = params.get()?;
-            let did = match params.get_options()?.get_did()?.to_str()? {
-                "" => None,
-                did => Some(did.parse()?),
-            };
             let sink = Sink {
                 store: self.store.clone(),
                 progress: if params.has_progress() {
@@ -50,12 +52,33 @@ impl importer::Server for Importer {
                 } else {
                     None
                 },
-                state: RefCell::new(State::Waiting(ImportRequest { did, size: None })),
+                state: RefCell::new(State::Waiting(Box::new(request(params.get_options()?)?))),
+                last_write: Cell::new(Instant::now()),
             };
             results.get().set_sink(new_client(sink));
             Ok(())
         })
     }
+}
+
+/// Reads an import's options off the wire; what is empty there is not given.
+fn request(options: import_options::Reader<'_>) -> Result<ImportRequest, Failure> {
+    let document = options.get_did_document()?;
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let did = given(options.get_did()?.to_str()?)
+        .map(|did| did.parse())
+        .transpose()?;
+    let status = given(options.get_status()?.to_str()?)
+        .map(|status| status.parse())
+        .transpose();
+    Ok(ImportRequest {
+        did,
+        size: None,
+        did_document: (!document.is_empty()).then(|| document.to_vec()),
+        require_signature: options.get_require_signature(),
+        allow_partial: options.get_allow_partial(),
+        status: status.map_err(|error| Error::because(Code::InvalidArgument, "status", error))?,
+    })
 }
 
 /// A part of the CAR on its way to the import's thread. A channel that closes without `Done` is an abort.
@@ -68,11 +91,12 @@ struct Sink {
     store: Store,
     progress: Option<progress::Client>,
     state: RefCell<State>,
+    last_write: Cell<Instant>,
 }
 
 enum State {
     /// Nothing has been written.
-    Waiting(ImportRequest),
+    Waiting(Box<ImportRequest>),
     /// The thread runs.
     Running(Running),
     /// A method has the thread's channels and will say how it ended.
@@ -84,15 +108,8 @@ enum State {
 struct Running {
     pieces: mpsc::Sender<Piece>,
     outcome: oneshot::Receiver<Result<Outcome>>,
-    reporter: Option<JoinHandle<()>>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(reporter) = &self.reporter {
-            reporter.abort();
-        }
-    }
+    /// Reports progress, watches for silence; they end with this.
+    _tasks: JoinSet<()>,
 }
 
 impl car_sink::Server for Sink {
@@ -106,8 +123,9 @@ impl car_sink::Server for Sink {
             return Err(exception(&Error::new(Code::LimitExceeded, words)));
         }
         let piece = Piece::Bytes(bytes.to_vec());
+        self.last_write.set(Instant::now());
         // An error here would break the stream, and `done` could not say why the import ended.
-        if let Ok(pieces) = self.running() {
+        if let Ok(pieces) = Sink::running(&self) {
             let _ended_early = pieces.send(piece).await;
         }
         Ok(())
@@ -118,7 +136,7 @@ impl car_sink::Server for Sink {
         _params: car_sink::DoneParams,
         mut results: car_sink::DoneResults,
     ) -> capnp::Result<()> {
-        let _started = self.running()?;
+        let _started = Sink::running(&self)?;
         let mut running = match self.state.replace(State::Ending) {
             State::Running(running) => running,
             other => {
@@ -173,11 +191,11 @@ impl car_sink::Server for Sink {
 
 impl Sink {
     /// Returns the way to the import's thread, starting it at the first call.
-    fn running(&self) -> capnp::Result<mpsc::Sender<Piece>> {
+    fn running(self: &Rc<Self>) -> capnp::Result<mpsc::Sender<Piece>> {
         let mut state = self.state.borrow_mut();
-        if let State::Waiting(request) = &*state {
-            let request = request.clone();
-            *state = match start(&self.store, request, self.progress.clone()) {
+        if let State::Waiting(request) = &mut *state {
+            let request = std::mem::take(&mut **request);
+            *state = match start(self, request) {
                 Ok(running) => State::Running(running),
                 Err(error) => State::Ended(exception(&error)),
             };
@@ -186,6 +204,38 @@ impl Sink {
             State::Running(running) => Ok(running.pieces.clone()),
             State::Ended(error) => Err(error.clone()),
             State::Waiting(_) | State::Ending => Err(ended()),
+        }
+    }
+
+    /// Ends an import that nobody has asked to be done: dropping its channels aborts it.
+    fn abort(&self, error: &Error) {
+        let mut state = self.state.borrow_mut();
+        if matches!(*state, State::Running(_)) {
+            *state = State::Ended(exception(error));
+        }
+    }
+}
+
+/// Aborts an upload that sends nothing for too long, or that the store is closing under.
+async fn watch(sink: Weak<Sink>, mut closing: watch::Receiver<bool>) {
+    const IDLE: Duration = Duration::from_secs(IMPORT_IDLE_SECONDS_MAX);
+    loop {
+        let Some(deadline) = sink.upgrade().map(|sink| sink.last_write.get() + IDLE) else {
+            return;
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until(deadline) => {
+                let Some(sink) = sink.upgrade() else { return };
+                if sink.last_write.get() + IDLE <= Instant::now() {
+                    let words = format!("the upload sent nothing for {IMPORT_IDLE_SECONDS_MAX} seconds");
+                    return sink.abort(&Error::new(Code::Unavailable, words));
+                }
+            }
+            _ = closing.wait_for(|closing| *closing) => {
+                let Some(sink) = sink.upgrade() else { return };
+                let words = "the store is shutting down; import again";
+                return sink.abort(&Error::new(Code::Unavailable, words));
+            }
         }
     }
 }
@@ -197,12 +247,9 @@ fn ended() -> capnp::Error {
     ))
 }
 
-/// Starts the thread of one import and the task that reports its progress.
-fn start(
-    store: &Store,
-    request: ImportRequest,
-    progress: Option<progress::Client>,
-) -> Result<Running> {
+/// Starts the thread of one import and the tasks beside it.
+fn start(sink: &Rc<Sink>, request: ImportRequest) -> Result<Running> {
+    let store = &sink.store;
     let permit = store.admit_import()?;
     let (pieces, incoming) = mpsc::channel(IMPORT_CHUNKS_QUEUED_MAX);
     let (answer, outcome) = oneshot::channel();
@@ -232,11 +279,15 @@ fn start(
         .name("carrack-import".into())
         .spawn(import)
         .map_err(|error| Error::because(Code::Overloaded, "no thread for another import", error))?;
-    let reporter = progress.map(|client| tokio::task::spawn_local(report(client, watcher)));
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(watch(Rc::downgrade(sink), sink.store.closing()));
+    if let Some(client) = sink.progress.clone() {
+        tasks.spawn_local(report(client, watcher));
+    }
     Ok(Running {
         pieces,
         outcome,
-        reporter,
+        _tasks: tasks,
     })
 }
 

@@ -1,14 +1,15 @@
 //! Listings: one page of a repo's or a collection's records.
 
+use carrack_repack::head::rev_text;
 use carrack_schema::limits::{LIST_BYTES_MAX, LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
 use carrack_schema::wire::record_capnp;
 use carrack_schema::wire::store_capnp::{Absent, list_result, page_request, range};
 use carrack_schema::{Did, Nsid};
 
 use super::error::Failure;
-use super::view::{self, Want};
+use super::view::{self, Answer, Want};
 use crate::cursor::Cursor;
-use crate::store::{Keys, Repo, Store};
+use crate::store::{Keys, Store};
 
 /// A listing's call, read off the wire.
 pub(super) struct Request<'a> {
@@ -57,9 +58,12 @@ pub(super) fn answer(
     request: &Request<'_>,
     mut results: list_result::Builder<'_>,
 ) -> Result<(), Failure> {
-    let Some(repo) = store.repo(did)? else {
-        results.set_absent(Absent::Repo);
-        return Ok(());
+    let repo = match store.repo(did)? {
+        Ok(repo) => repo,
+        Err(absence) => {
+            results.set_absent(view::absent(absence));
+            return Ok(());
+        }
     };
     let scope = request.scope(did);
     let cursor = match request.cursor {
@@ -77,44 +81,34 @@ pub(super) fn answer(
         results.set_absent(Absent::Collection);
         return Ok(());
     };
-    let (mut count, mut bytes, mut last) = (0, 0, None);
-    // The list's length must be known before it is built, so the rows are measured first; reading a row again
-    // touches the same mapped bytes.
-    for row in repo.read(rows.clone()).take(request.limit as usize) {
-        let record = row?;
-        count += 1;
-        bytes += request.want.bytes_of(&record);
-        if count == rows.len().min(request.limit as usize) || bytes >= LIST_BYTES_MAX {
-            last = Some(record.key(request.collection.is_none()));
+    let all = rows.len();
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    for row in repo.read(rows).take(request.limit as usize) {
+        let record = Answer::of(row?, &request.want);
+        bytes += record.wire_bytes();
+        records.push(record);
+        if bytes >= LIST_BYTES_MAX {
             break;
         }
     }
 
+    let whole_repo = request.collection.is_none();
     let rev = repo.summary().rev;
     let mut page = results.init_page();
     view::source(page.reborrow().init_source(), repo.summary());
     if let Some(cursor) = cursor.filter(|cursor| cursor.rev != rev) {
-        page.set_moved_from(cursor.rev.to_string());
+        page.set_moved_from(rev_text(cursor.rev));
     }
-    if let Some(after) = last.filter(|_| count < rows.len()) {
-        page.set_next(&Cursor { rev, after }.seal(store.cursor_key(), &scope));
+    if let Some(last) = records.last().filter(|_| records.len() < all) {
+        let next = Cursor {
+            rev,
+            after: last.key(whole_repo),
+        };
+        page.set_next(&next.seal(store.cursor_key(), &scope));
     }
-    fill(page.init_records(view::count(count)), &repo, rows, request)
-}
-
-fn fill(
-    mut list: capnp::struct_list::Builder<'_, record_capnp::record_data::Owned>,
-    repo: &Repo,
-    rows: crate::store::Rows,
-    request: &Request<'_>,
-) -> Result<(), Failure> {
-    for (i, row) in (0..list.len()).zip(repo.read(rows)) {
-        let record = row?;
-        let mut wire = list.reborrow().get(i);
-        if request.collection.is_none() {
-            wire.set_collection(record.collection);
-        }
-        view::record(wire, &record, &request.want)?;
+    let mut list = page.init_records(view::count(records.len()));
+    for (i, record) in (0..).zip(&records) {
+        record.write(list.reborrow().get(i), whole_repo);
     }
     Ok(())
 }

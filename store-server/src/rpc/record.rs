@@ -2,22 +2,22 @@
 
 use std::rc::Rc;
 
+use carrack_schema::RecordPath;
 use carrack_schema::wire::store_capnp::{Absent, record_cap};
-use carrack_schema::{Did, RecordPath};
 
 use super::error::answer;
-use super::view::{self, Want};
-use crate::store::{Lookup, Store};
+use super::repo::RepoRef;
+use super::view::{self, Answer, Want};
+use crate::store::Lookup;
 
 pub(super) struct RecordObject {
-    store: Store,
-    did: Did,
+    repo: RepoRef,
     path: RecordPath,
 }
 
 impl RecordObject {
-    pub(super) fn new(store: Store, did: Did, path: RecordPath) -> Self {
-        Self { store, did, path }
+    pub(super) fn new(repo: RepoRef, path: RecordPath) -> Self {
+        Self { repo, path }
     }
 }
 
@@ -30,9 +30,12 @@ impl record_cap::Server for RecordObject {
         answer(|| {
             let want = Want::read(params.get()?.get_want()?)?;
             let mut results = results.get();
-            let Some(repo) = self.store.repo(&self.did)? else {
-                results.set_absent(Absent::Repo);
-                return Ok(());
+            let repo = match self.repo.open()? {
+                Ok(repo) => repo,
+                Err(absence) => {
+                    results.set_absent(view::absent(absence));
+                    return Ok(());
+                }
             };
             match repo.record(&self.path)? {
                 Lookup::NoCollection => results.set_absent(Absent::Collection),
@@ -40,11 +43,33 @@ impl record_cap::Server for RecordObject {
                 Lookup::Found(record) => {
                     let mut found = results.init_found();
                     view::source(found.reborrow().init_source(), repo.summary());
-                    let mut wire = found.init_record();
-                    wire.set_collection(record.collection);
-                    view::record(wire, &record, &want)?;
+                    Answer::of(record, &want).write(found.init_record(), true);
                 }
             }
+            Ok(())
+        })
+    }
+
+    async fn prove(
+        self: Rc<Self>,
+        _params: record_cap::ProveParams,
+        mut results: record_cap::ProveResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let mut results = results.get();
+            let repo = match self.repo.open()? {
+                Ok(repo) => repo,
+                Err(absence) => {
+                    results.set_absent(view::absent(absence));
+                    return Ok(());
+                }
+            };
+            let mut car = Vec::new();
+            let made = repo.prove(&self.path, &mut car)?;
+            let mut proof = results.init_proof();
+            view::source(proof.reborrow().init_source(), repo.summary());
+            proof.set_present(made.record.is_some());
+            proof.set_car(&car);
             Ok(())
         })
     }

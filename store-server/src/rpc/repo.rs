@@ -3,22 +3,48 @@
 use std::rc::Rc;
 
 use capnp_rpc::new_client;
-use carrack_schema::wire::store_capnp::{Absent, collection, repo};
+use carrack_schema::names::RepoName;
+use carrack_schema::wire::store_capnp::{collection, repo};
 use carrack_schema::{Did, Nsid, RecordPath};
 
-use super::error::answer;
+use super::error::{Failure, answer};
+use super::export;
 use super::record::RecordObject;
 use super::{list, view};
-use crate::store::Store;
+use crate::error::Result;
+use crate::store::{Absence, Repo, Store};
+
+/// A repo by the name it was asked for. A handle is resolved by each leaf, because hops do not touch the disk.
+#[derive(Clone)]
+pub(super) struct RepoRef {
+    store: Store,
+    name: RepoName,
+}
+
+impl RepoRef {
+    pub(super) fn new(store: Store, name: RepoName) -> Self {
+        Self { store, name }
+    }
+
+    fn did(&self) -> Result<Did> {
+        match &self.name {
+            RepoName::Did(did) => Ok(did.clone()),
+            RepoName::Handle(handle) => self.store.resolve(handle),
+        }
+    }
+
+    pub(super) fn open(&self) -> Result<Result<Repo, Absence>> {
+        self.store.repo(&self.did()?)
+    }
+}
 
 pub(super) struct RepoObject {
-    store: Store,
-    did: Did,
+    repo: RepoRef,
 }
 
 impl RepoObject {
-    pub(super) fn new(store: Store, did: Did) -> Self {
-        Self { store, did }
+    pub(super) fn new(repo: RepoRef) -> Self {
+        Self { repo }
     }
 }
 
@@ -29,9 +55,9 @@ impl repo::Server for RepoObject {
         mut results: repo::InfoResults,
     ) -> capnp::Result<()> {
         answer(|| {
-            match self.store.repo(&self.did)? {
-                None => results.get().set_absent(Absent::Repo),
-                Some(repo) => view::repo_info(results.get().init_info(), repo.summary()),
+            match self.repo.open()? {
+                Err(absence) => results.get().set_absent(view::absent(absence)),
+                Ok(repo) => view::repo_info(results.get().init_info(), repo.summary()),
             }
             Ok(())
         })
@@ -43,9 +69,12 @@ impl repo::Server for RepoObject {
         mut results: repo::CollectionsResults,
     ) -> capnp::Result<()> {
         answer(|| {
-            let Some(repo) = self.store.repo(&self.did)? else {
-                results.get().set_absent(Absent::Repo);
-                return Ok(());
+            let repo = match self.repo.open()? {
+                Ok(repo) => repo,
+                Err(absence) => {
+                    results.get().set_absent(view::absent(absence));
+                    return Ok(());
+                }
             };
             let collections = repo.collections()?;
             let mut found = results.get().init_found();
@@ -65,10 +94,10 @@ impl repo::Server for RepoObject {
     ) -> capnp::Result<()> {
         answer(|| {
             let nsid = params.get()?.get_nsid()?.to_str()?.parse()?;
-            let (store, did) = (self.store.clone(), self.did.clone());
+            let repo = self.repo.clone();
             results
                 .get()
-                .set_collection(new_client(CollectionObject { store, did, nsid }));
+                .set_collection(new_client(CollectionObject { repo, nsid }));
             Ok(())
         })
     }
@@ -80,8 +109,9 @@ impl repo::Server for RepoObject {
     ) -> capnp::Result<()> {
         answer(|| {
             let path = params.get()?.get_path()?.to_str()?.parse()?;
-            let record = RecordObject::new(self.store.clone(), self.did.clone(), path);
-            results.get().set_record(new_client(record));
+            results
+                .get()
+                .set_record(new_client(RecordObject::new(self.repo.clone(), path)));
             Ok(())
         })
     }
@@ -99,14 +129,44 @@ impl repo::Server for RepoObject {
                 params.get_want()?,
                 params.get_page()?,
             )?;
-            list::answer(&self.store, &self.did, &request, results.get())
+            list_in(&self.repo, &request, results.get())
         })
+    }
+
+    async fn export(
+        self: Rc<Self>,
+        params: repo::ExportParams,
+        mut results: repo::ExportResults,
+    ) -> capnp::Result<()> {
+        let sink = params.get()?.get_sink()?;
+        // The answer to a failed opening is made like any other; the export itself waits for the sink.
+        let opened = answer(|| Ok(self.repo.open()?))?;
+        match opened {
+            Err(absence) => results.get().set_absent(view::absent(absence)),
+            Ok(repo) => {
+                let repo = std::sync::Arc::new(repo);
+                let stats = export::push(repo.clone(), sink).await?;
+                let mut exported = results.get().init_exported();
+                view::source(exported.reborrow().init_source(), repo.summary());
+                exported.set_bytes(stats.bytes);
+                exported.set_blocks(stats.blocks_count as u64);
+                exported.set_records(stats.records_count as u64);
+            }
+        }
+        Ok(())
     }
 }
 
+fn list_in(
+    repo: &RepoRef,
+    request: &list::Request<'_>,
+    results: carrack_schema::wire::store_capnp::list_result::Builder<'_>,
+) -> Result<(), Failure> {
+    list::answer(&repo.store, &repo.did()?, request, results)
+}
+
 struct CollectionObject {
-    store: Store,
-    did: Did,
+    repo: RepoRef,
     nsid: Nsid,
 }
 
@@ -122,8 +182,9 @@ impl collection::Server for CollectionObject {
                 collection: self.nsid.clone(),
                 rkey,
             };
-            let record = RecordObject::new(self.store.clone(), self.did.clone(), path);
-            results.get().set_record(new_client(record));
+            results
+                .get()
+                .set_record(new_client(RecordObject::new(self.repo.clone(), path)));
             Ok(())
         })
     }
@@ -141,7 +202,7 @@ impl collection::Server for CollectionObject {
                 params.get_want()?,
                 params.get_page()?,
             )?;
-            list::answer(&self.store, &self.did, &request, results.get())
+            list_in(&self.repo, &request, results.get())
         })
     }
 }

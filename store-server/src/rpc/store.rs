@@ -7,7 +7,7 @@ use carrack_schema::limits::{LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
 use carrack_schema::wire::store_capnp::store;
 
 use super::error::answer;
-use super::repo::RepoObject;
+use super::repo::{RepoObject, RepoRef};
 use super::view;
 use crate::store::Store;
 
@@ -28,10 +28,9 @@ impl store::Server for StoreObject {
         mut results: store::RepoResults,
     ) -> capnp::Result<()> {
         answer(|| {
-            let did = params.get()?.get_did()?.to_str()?.parse()?;
-            results
-                .get()
-                .set_repo(new_client(RepoObject::new(self.store.clone(), did)));
+            let name = params.get()?.get_did()?.to_str()?.parse()?;
+            let repo = RepoRef::new(self.store.clone(), name);
+            results.get().set_repo(new_client(RepoObject::new(repo)));
             Ok(())
         })
     }

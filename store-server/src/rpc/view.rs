@@ -1,16 +1,19 @@
 //! From the store's types to the wire's.
 
-use carrack_repack::value;
-use carrack_schema::Code;
+use carrack_repack::StoredRow;
+use carrack_repack::head::rev_text;
+use carrack_repack::value::{Plan, Unreadable};
 use carrack_schema::limits::FIELDS_MAX;
 use carrack_schema::wire::record_capnp::{record_data, want};
 use carrack_schema::wire::store_capnp::{
-    Verdict, collection_info, repo_info as wire_info, source as wire_source,
+    Absent, collection_info, repo_info as wire_info, source as wire_source, verdict,
 };
+use carrack_schema::{Cid, Code};
 
 use super::error::Failure;
 use crate::error::Error;
-use crate::store::{CollectionCount, RecordRef, Summary};
+use crate::store::{Absence, CollectionCount, RecordRef, Summary};
+use crate::verdict::Verdict;
 
 /// What to read of a record, read off the wire.
 pub(super) struct Want<'a> {
@@ -39,43 +42,98 @@ impl<'a> Want<'a> {
             fields,
         })
     }
+}
 
-    /// Returns about how many bytes a record takes in an answer.
-    pub(super) fn bytes_of(&self, record: &RecordRef<'_>) -> usize {
-        match self.form {
-            want::Form::None => record.rkey.len(),
-            want::Form::Value | want::Form::DagCbor => record.rkey.len() + record.bytes.len(),
+/// A record in the wanted form, measured and ready to be written. Borrows the stored bytes.
+pub(super) struct Answer<'a> {
+    record: RecordRef<'a>,
+    cid: Option<Cid>,
+    body: Body<'a>,
+}
+
+enum Body<'a> {
+    None,
+    Value(Plan<'a>),
+    DagCbor(&'a [u8]),
+    Undecodable(Unreadable),
+    Missing,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn of(record: RecordRef<'a>, want: &Want<'_>) -> Self {
+        let body = match (want.form, record.row) {
+            (want::Form::None, _) => Body::None,
+            (_, StoredRow::Missing(_)) => Body::Missing,
+            (want::Form::DagCbor, StoredRow::DagCbor(bytes)) => Body::DagCbor(bytes),
+            (want::Form::Value, StoredRow::DagCbor(bytes)) => match Plan::of(bytes, &want.fields) {
+                Ok(plan) => Body::Value(plan),
+                Err(why) => Body::Undecodable(why),
+            },
+        };
+        // A missing record's CID is all there is of it.
+        let cid = (want.cid || matches!(body, Body::Missing)).then(|| record.cid());
+        Self { record, cid, body }
+    }
+
+    /// Returns how many bytes it takes on the wire, beside a fixed part.
+    pub(super) fn wire_bytes(&self) -> usize {
+        self.record.rkey.len()
+            + match &self.body {
+                Body::None | Body::Undecodable(_) | Body::Missing => 0,
+                Body::Value(plan) => plan.wire_bytes(),
+                Body::DagCbor(bytes) => bytes.len(),
+            }
+    }
+
+    /// Returns the record's key in a listing of its collection, or of the whole repo.
+    pub(super) fn key(&self, whole_repo: bool) -> String {
+        self.record.key(whole_repo)
+    }
+
+    pub(super) fn write(&self, mut wire: record_data::Builder<'_>, with_collection: bool) {
+        if with_collection {
+            wire.set_collection(self.record.collection);
+        }
+        wire.set_rkey(&*self.record.rkey);
+        if let Some(cid) = &self.cid {
+            wire.set_cid(cid.as_bytes());
+        }
+        match &self.body {
+            Body::None => wire.set_none(()),
+            Body::Value(plan) => plan.write(wire.init_value()),
+            Body::DagCbor(bytes) => wire.set_dag_cbor(bytes),
+            Body::Undecodable(why) => wire.set_undecodable(why.to_string()),
+            Body::Missing => wire.set_missing(()),
         }
     }
 }
 
-/// Writes a record in the wanted form; the caller sets its collection where the answer needs it.
-pub(super) fn record(
-    mut wire: record_data::Builder<'_>,
-    record: &RecordRef<'_>,
-    want: &Want<'_>,
-) -> Result<(), Failure> {
-    wire.set_rkey(&*record.rkey);
-    if want.cid {
-        wire.set_cid(record.cid().as_bytes());
+pub(super) fn absent(absence: Absence) -> Absent {
+    match absence {
+        Absence::Unknown => Absent::Repo,
+        Absence::Inactive => Absent::Inactive,
     }
-    match want.form {
-        want::Form::None => wire.set_none(()),
-        want::Form::DagCbor => wire.set_dag_cbor(record.bytes),
-        want::Form::Value => match value::Plan::of(record.bytes, &want.fields) {
-            Ok(plan) => plan.write(wire.init_value()),
-            Err(why) => wire.set_undecodable(why.to_string()),
-        },
-    }
-    Ok(())
 }
 
 pub(super) fn source(mut wire: wire_source::Builder<'_>, repo: &Summary) {
     wire.set_did(repo.did.as_str());
-    wire.set_rev(repo.rev.to_string());
+    wire.set_rev(rev_text(repo.rev));
     wire.set_commit(repo.commit.as_bytes());
-    // Nothing checks signatures yet, and every answer says so.
-    wire.set_verdict(Verdict::Unchecked);
+    let mut wire = wire.init_verdict();
+    match &repo.verdict {
+        Verdict::Unchecked => wire.set_outcome(verdict::Outcome::Unchecked),
+        Verdict::LegacyCommit => wire.set_outcome(verdict::Outcome::LegacyCommit),
+        Verdict::Valid {
+            key,
+            document,
+            checked,
+        } => {
+            wire.set_outcome(verdict::Outcome::Valid);
+            wire.set_key(key);
+            wire.set_document(document);
+            wire.set_checked(*checked);
+        }
+    }
 }
 
 pub(super) fn repo_info(mut wire: wire_info::Builder<'_>, repo: &Summary) {
@@ -84,6 +142,9 @@ pub(super) fn repo_info(mut wire: wire_info::Builder<'_>, repo: &Summary) {
     wire.set_bytes_in(repo.bytes_in);
     wire.set_bytes_stored(repo.bytes_stored);
     wire.set_imported(repo.imported);
+    wire.set_missing(repo.missing);
+    wire.set_handle(&repo.handle);
+    wire.set_status(repo.status.as_str());
 }
 
 pub(super) fn collections(

@@ -133,8 +133,11 @@ fn what_is_not_there_is_not_found() {
 fn wrong_command_lines_are_usage_errors() {
     let place = Place::new();
     for arguments in [
-        &["get", "at://alice.test/a.b.c/self"][..],
+        &["get", "at://alice/a.b.c/self"][..],
         &["get", "at://did:plc:a"],
+        &["export", "nobody"],
+        &["prove", "did:plc:a/a.b.c"],
+        &["verify-proof", "x.car", "at://alice.test/a.b.c/self"],
         &["get", "at://did:plc:a/a.b.c/self", "--cbor", "--json"],
         &["list", "nobody"],
         &["list", "did:plc:a/a.b.c/self"],

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use carrack_schema::Code;
+use carrack_schema::cid::Codec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::{ErrorKind, quoted};
 use crate::kit::{self, Blocks, Entry, cid_of, encode, entries, key_of_depth, node_value};
 
 type Records = BTreeMap<String, Cid>;

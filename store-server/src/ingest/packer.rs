@@ -1,0 +1,162 @@
+//! [`Packer`]: the records of one repo into pages of a new segment, in key order.
+
+use std::sync::Arc;
+
+use carrack_repack::head::RepoHead;
+use carrack_repack::{PageBuilder, node_page};
+use carrack_repo::{AnyCommit, VerifiedRef};
+use carrack_schema::cid::CID_BYTES;
+use carrack_schema::limits::COLLECTIONS_MAX;
+use carrack_schema::{Cid, Code, Did};
+use carrack_segment::{Directory, Place, SegmentWriter, Target};
+
+use super::rev_of;
+use crate::catalog::SegmentId;
+use crate::error::{Error, Result};
+use crate::store::{CollectionCount, TMP};
+
+/// A sealed segment that the catalog does not name yet.
+pub(super) struct PackedSegment {
+    pub(super) id: SegmentId,
+    pub(super) records: u64,
+    pub(super) missing: u64,
+    pub(super) bytes: u64,
+    pub(super) collections: Vec<CollectionCount>,
+}
+
+/// Fills pages and writes them out. Dropped before it is finished, it leaves nothing.
+pub(super) struct Packer {
+    id: SegmentId,
+    writer: SegmentWriter,
+    page: PageBuilder,
+    page_number: u32,
+    records: u64,
+    missing: u64,
+    collections: Vec<CollectionCount>,
+}
+
+impl Packer {
+    pub(super) fn create(directory: &Arc<dyn Directory>, id: SegmentId, did: &Did) -> Result<Self> {
+        let (published, temporary) = (id.file(), format!("{TMP}/{}.cseg", id.0));
+        let target = Target {
+            temporary: &temporary,
+            published: &published,
+            id: id.0.to_bytes(),
+            writer_epoch: 0,
+        };
+        let mut writer = SegmentWriter::create(directory, target)?;
+        writer.begin_extent(did.as_str().as_bytes())?;
+        Ok(Self {
+            id,
+            writer,
+            page: PageBuilder::default(),
+            page_number: 0,
+            records: 0,
+            missing: 0,
+            collections: Vec::new(),
+        })
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// `limitExceeded` for a repo of more collections than an answer can list; the disk's.
+    pub(super) fn push(
+        &mut self,
+        collection: &str,
+        rkey: &str,
+        block: &VerifiedRef<'_>,
+    ) -> Result<()> {
+        self.make_room(block.bytes().len())?;
+        let ordinal = self.page.push(block);
+        self.row(collection, rkey, ordinal)
+    }
+
+    /// Adds a record whose block is not held.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(super) fn push_missing(&mut self, collection: &str, rkey: &str, cid: &Cid) -> Result<()> {
+        self.make_room(CID_BYTES)?;
+        let ordinal = self.page.push_missing(cid);
+        self.missing += 1;
+        self.row(collection, rkey, ordinal)
+    }
+
+    fn row(&mut self, collection: &str, rkey: &str, ordinal: u32) -> Result<()> {
+        let count = self.collections.len();
+        match self.collections.last_mut() {
+            Some(last) if last.nsid == collection => last.records += 1,
+            _ if count == COLLECTIONS_MAX => {
+                let words = format!("the repo has more than {COLLECTIONS_MAX} collections");
+                return Err(Error::new(Code::LimitExceeded, words));
+            }
+            _ => self.collections.push(CollectionCount {
+                nsid: collection.to_owned(),
+                records: 1,
+            }),
+        }
+        self.records += 1;
+        let place = Place {
+            page: self.page_number,
+            ordinal,
+        };
+        Ok(self
+            .writer
+            .row(collection.as_bytes(), rkey.as_bytes(), place)?)
+    }
+
+    fn make_room(&mut self, bytes: usize) -> Result<()> {
+        if self.page.fits(bytes) {
+            Ok(())
+        } else {
+            self.end_page()
+        }
+    }
+
+    fn end_page(&mut self) -> Result<()> {
+        let rows = self.page.rows();
+        if rows > 0 {
+            let number = self.writer.page(rows, &self.page.finish()?)?;
+            debug_assert_eq!(
+                number, self.page_number,
+                "pages are numbered as they are written"
+            );
+            self.page_number = number + 1;
+        }
+        Ok(())
+    }
+
+    /// Writes the rest, the tree's digests and the head, and seals the segment.
+    ///
+    /// # Errors
+    /// The disk's; nothing is left then.
+    pub(super) fn finish(
+        mut self,
+        commit: &AnyCommit,
+        commit_block: &VerifiedRef<'_>,
+        digests: &[[u8; 32]],
+    ) -> Result<PackedSegment> {
+        self.end_page()?;
+        for digests in digests.chunks(node_page::NODE_PAGE_DIGESTS) {
+            self.writer.page(0, &node_page::encode(digests)?)?;
+        }
+        let head = RepoHead {
+            did: commit.did().to_string(),
+            rev: rev_of(commit),
+            commit_cid: *commit_block.cid(),
+            commit: commit_block.bytes().to_vec(),
+            records: self.records,
+            first_node_page: self.page_number,
+        };
+        self.writer.end_extent(&head.encode()?)?;
+        let sealed = self.writer.seal()?;
+        Ok(PackedSegment {
+            id: self.id,
+            records: self.records,
+            missing: self.missing,
+            bytes: sealed.bytes,
+            collections: self.collections,
+        })
+    }
+}

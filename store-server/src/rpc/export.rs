@@ -1,0 +1,93 @@
+//! Pushing a repo's CAR into a client's sink.
+//!
+//! The export runs on a thread of its own, because it hashes every record; a bounded channel between it and the sink
+//! holds it back when the client is slow. A client that leaves closes the channel, which ends the thread.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use carrack_repo::export::ExportStats;
+use carrack_schema::Code;
+use carrack_schema::limits::{CHUNK_BYTES_MAX, EXPORT_CHUNKS_QUEUED_MAX};
+use carrack_schema::wire::store_capnp::byte_sink;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::exception;
+use crate::error::{Error, Result};
+use crate::store::Repo;
+
+/// Exports a repo into a sink, and says what it wrote.
+pub(super) async fn push(repo: Arc<Repo>, sink: byte_sink::Client) -> capnp::Result<ExportStats> {
+    let (chunks, mut outgoing) = mpsc::channel(EXPORT_CHUNKS_QUEUED_MAX);
+    let (answer, outcome) = oneshot::channel::<Result<ExportStats>>();
+    let export = move || {
+        let mut out = Chunks {
+            chunk: Vec::with_capacity(CHUNK_BYTES_MAX),
+            chunks,
+        };
+        let result = repo.export(&mut out);
+        // A call that was dropped does not hear how it ended.
+        let _left = answer.send(result);
+    };
+    std::thread::Builder::new()
+        .name("carrack-export".into())
+        .spawn(export)
+        .map_err(|error| {
+            exception(&Error::because(
+                Code::Overloaded,
+                "no thread for another export",
+                error,
+            ))
+        })?;
+    while let Some(chunk) = outgoing.recv().await {
+        let mut request = sink.write_request();
+        request.get().set_bytes(&chunk);
+        request.send().await?;
+    }
+    let stats = outcome
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::new(
+                Code::Internal,
+                "the export's thread ended without an outcome",
+            ))
+        })
+        .map_err(|error| exception(&error))?;
+    sink.done_request().send().promise.await?;
+    Ok(stats)
+}
+
+/// The export's end of the channel, as a writer.
+struct Chunks {
+    chunk: Vec<u8>,
+    chunks: mpsc::Sender<Vec<u8>>,
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = CHUNK_BYTES_MAX - self.chunk.len();
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.chunk.extend_from_slice(taken);
+        if self.chunk.len() == CHUNK_BYTES_MAX {
+            self.flush()?;
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let full = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES_MAX));
+        self.chunks
+            .blocking_send(full)
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the receiver left"))
+    }
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        // Whoever fails to take the last bytes has left.
+        let _left = self.flush();
+    }
+}

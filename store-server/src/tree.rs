@@ -1,0 +1,163 @@
+//! A stored repo's tree: its rows as the tree's builder wants them, and what is made of it: exports and proofs.
+//!
+//! Nodes are not stored. They are rebuilt from rows, and an export writes nothing before the rebuilt root is the one
+//! the commit signs (EX2).
+
+use std::io::Write;
+
+use carrack_repack::node_page;
+use carrack_repo::export::{ExportStats, RecordRows, export};
+use carrack_repo::proof::{ProofMade, prove};
+use carrack_repo::{ErrorKind, RebuiltNodes, Rows, TreePlan, VerifiedRef};
+use carrack_schema::{Cid, Code, RecordPath};
+use carrack_segment::Index;
+
+use crate::error::{Error, Result, damaged};
+use crate::store::{Lookup, RecordRef, Repo};
+
+/// The rows of a repo for the tree's builder. An error of the store's waits here while the builder passes on its own.
+pub(crate) struct TreeRows<'a> {
+    repo: &'a Repo,
+    index: Index<'a>,
+    fault: Option<Error>,
+}
+
+impl<'a> TreeRows<'a> {
+    pub(crate) fn new(repo: &'a Repo) -> Result<Self> {
+        Ok(Self {
+            repo,
+            index: repo.index()?,
+            fault: None,
+        })
+    }
+
+    /// Returns the error that ended a call: the store's own, if there is one.
+    fn error(&mut self, error: carrack_repo::Error) -> Error {
+        stored(self.fault.take().unwrap_or_else(|| error.into()))
+    }
+
+    fn row(&mut self, index: usize) -> carrack_repo::Result<RecordRef<'a>> {
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        self.repo.row(number).map_err(|error| self.keep(error))
+    }
+
+    fn keep(&mut self, error: Error) -> carrack_repo::Error {
+        let passed_on = carrack_repo::Error::new(ErrorKind::Internal, error.to_string());
+        self.fault = Some(error);
+        passed_on
+    }
+}
+
+impl Rows for TreeRows<'_> {
+    fn rows_count(&self) -> usize {
+        self.index.rows() as usize
+    }
+
+    fn key(&mut self, index: usize, out: &mut Vec<u8>) -> carrack_repo::Result<()> {
+        let row = u32::try_from(index)
+            .ok()
+            .and_then(|number| self.index.row(number));
+        let group = row.and_then(|row| self.index.groups().nth(row.group));
+        let (Some(row), Some(group)) = (row, group) else {
+            let error = Error::new(Code::Damaged, format!("the index has no row {index}"));
+            return Err(self.keep(error));
+        };
+        out.clear();
+        out.extend_from_slice(group.name);
+        out.push(b'/');
+        out.extend_from_slice(row.name.as_bytes());
+        Ok(())
+    }
+
+    fn cid(&mut self, index: usize) -> carrack_repo::Result<Cid> {
+        self.row(index).map(|record| record.cid())
+    }
+}
+
+impl RecordRows for TreeRows<'_> {
+    fn record(&mut self, index: usize, out: &mut Vec<u8>) -> carrack_repo::Result<()> {
+        let record = self.row(index)?;
+        let bytes = record.bytes().map_err(|error| self.keep(error))?;
+        out.clear();
+        out.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Repo {
+    /// Writes the repo as a CAR: the commit, then each node before what is below it, with the records between in key
+    /// order; exactly the blocks the commit reaches, each once.
+    ///
+    /// # Errors
+    /// Before the first byte: `incomplete` for a repo that was imported as partial, `damaged` if the rows do not give the
+    /// signed root. After it: `unavailable` when `out` fails.
+    pub fn export(&self, out: &mut impl Write) -> Result<ExportStats> {
+        let missing = self.summary().missing;
+        if missing > 0 {
+            let words = format!(
+                "the repo was imported without {missing} of its records; import a full export first"
+            );
+            return Err(Error::new(Code::Incomplete, words));
+        }
+        let mut rows = TreeRows::new(self)?;
+        export(self.commit()?, &mut rows, out).map_err(|error| rows.error(error))
+    }
+
+    /// Writes the small CAR that proves from the signed commit that a record is in the repo, or that there is none.
+    ///
+    /// Reads every key, hashes only the records of the nodes on the path.
+    ///
+    /// # Errors
+    /// `incomplete` if the record's block is not held; `damaged` if the rows do not give the signed tree.
+    pub fn prove(&self, path: &RecordPath, out: &mut impl Write) -> Result<ProofMade> {
+        // Asked first: a proof of what is not held is no damage.
+        let record = match self.record(path)? {
+            Lookup::Found(record) => Some(record.bytes()?.to_vec()),
+            Lookup::NoCollection | Lookup::NoRecord => None,
+        };
+        let mut rows = TreeRows::new(self)?;
+        let plan = self.plan(&mut rows)?;
+        let mut nodes = RebuiltNodes::new(&plan, &mut rows);
+        let in_tree = |_: &Cid| {
+            record.ok_or_else(|| {
+                carrack_repo::Error::new(
+                    ErrorKind::Internal,
+                    "the tree holds a record, the index does not",
+                )
+            })
+        };
+        let made = prove(self.commit()?, path, &mut nodes, in_tree, out);
+        made.map_err(|error| rows.error(error))
+    }
+
+    /// Returns the plan of the repo's tree, from the digests stored with it.
+    pub(crate) fn plan(&self, rows: &mut TreeRows<'_>) -> Result<TreePlan> {
+        let plan = TreePlan::with_digests(rows, self.node_digests()?);
+        plan.map_err(|error| rows.error(error))
+    }
+
+    fn node_digests(&self) -> Result<Vec<[u8; 32]>> {
+        let extent = self.extent()?;
+        let mut digests = Vec::new();
+        for number in self.head().first_node_page..extent.page_count() {
+            node_page::decode(extent.page(number)?, &mut digests)
+                .map_err(|error| damaged("a page of node digests does not parse", error))?;
+        }
+        Ok(digests)
+    }
+
+    fn commit(&self) -> Result<VerifiedRef<'_>> {
+        let head = self.head();
+        VerifiedRef::check(head.commit_cid, &head.commit).map_err(|error| stored(error.into()))
+    }
+}
+
+/// Names an error for where it is: what breaks a rule here was stored, so it is damage, not somebody's input.
+fn stored(error: Error) -> Error {
+    match error.code() {
+        Code::BadHash | Code::BadStructure | Code::InvalidArgument | Code::Internal => {
+            Error::because(Code::Damaged, "a stored repo does not give its tree", error)
+        }
+        _ => error,
+    }
+}
