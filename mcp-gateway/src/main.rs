@@ -1,2 +1,7 @@
-//! Under construction.
-fn main() {}
+//! The `carrack-mcp` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    carrack_gateway::cli::main()
+}

@@ -256,6 +256,8 @@ fn start_logging(is_server: bool) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A closed stderr is no reason to panic in whoever logs.
+        .log_internal_errors(false)
         .init();
 }
 

@@ -103,6 +103,11 @@ pub(crate) fn through(door: Door, body: &impl AsyncFn(Store)) {
     runtime.block_on(async { body(Store::open(door).await).await });
 }
 
+/// Runs a body with another store, from within a test's own.
+pub(crate) async fn through_new(door: Door, body: impl AsyncFnOnce(Store)) {
+    body(Store::open(door).await).await;
+}
+
 /// Uploads a CAR in chunks of an odd length.
 pub(crate) async fn import(session: &Session, car: &[u8]) -> ImportOutcome {
     import_as(session, car, ImportOptions::default()).await

@@ -2,6 +2,7 @@
 
 mod damage;
 mod door;
+mod exports;
 mod fixtures;
 mod hostile;
 mod imports;
@@ -9,3 +10,5 @@ mod listings;
 mod reads;
 mod real;
 mod round_trips;
+mod signatures;
+mod updates;

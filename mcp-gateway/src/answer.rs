@@ -1,0 +1,181 @@
+//! [`Answer`] and [`Refusal`]: what a tool gives back, and how it becomes an MCP result.
+//!
+//! Clients differ in which half of a result they show the model, so the text suffices alone and the structured
+//! half is small. An error goes back in-band: a model can act on it, where a JSON-RPC error would be hidden from it.
+
+use carrack_schema::Code;
+use rmcp::model::{CallToolResult, ContentBlock};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::render::quote;
+
+/// A tool's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// What a model reads.
+    pub text: String,
+    /// The same facts for programs, without bodies.
+    pub structured: Value,
+}
+
+impl Answer {
+    /// Makes an answer of its text and of a value that its tool's `outputSchema` describes.
+    pub fn new(text: String, structured: &impl Serialize) -> Self {
+        Self {
+            text,
+            structured: serde_json::to_value(structured)
+                .expect("output types have text keys and no failing serializers"),
+        }
+    }
+}
+
+/// Why a tool did not answer: what failed, why, and the call to make instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    code: Code,
+    what: String,
+    why: String,
+    hint: String,
+    candidates: Vec<String>,
+}
+
+/// Most candidates in one refusal: enough to choose from, few enough to read.
+pub const CANDIDATES_MAX: usize = 20;
+
+impl Refusal {
+    /// Makes a refusal; `what` failed and `why` are lower case without a full stop.
+    pub fn new(code: Code, what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            code,
+            what: what.into(),
+            why: why.into(),
+            hint: String::new(),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// Makes the refusal of an error of the store's.
+    pub fn of(error: &carrack_client::Error, what: impl Into<String>) -> Self {
+        let refusal = Self::new(error.code(), what, error.words());
+        match error.code() {
+            Code::Unavailable => refusal.hint(
+                "repeat the call: the gateway connects again; if it keeps failing, tell the user",
+            ),
+            Code::Overloaded => refusal.hint("wait a moment and repeat the call"),
+            Code::Internal => refusal.hint("this is a fault of Carrack's own: tell the user"),
+            _ => refusal,
+        }
+    }
+
+    /// Says what to do instead.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: hint.into(),
+            ..self
+        }
+    }
+
+    /// Shows a call that would work.
+    #[must_use]
+    pub fn example(self, tool: &str, arguments: &Value) -> Self {
+        self.hint(format!("{tool} {arguments}"))
+    }
+
+    /// Names what could have been meant; at most [`CANDIDATES_MAX`] are kept.
+    #[must_use]
+    pub fn candidates(self, candidates: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            candidates: candidates.into_iter().take(CANDIDATES_MAX).collect(),
+            ..self
+        }
+    }
+
+    /// Returns the code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Returns the text a model reads.
+    pub fn text(&self) -> String {
+        // Both may repeat an argument, which may repeat a record: nothing of it may start a line of its own.
+        let mut text = format!(
+            "failed: {} ({})\nwhy: {}",
+            quote::inline(&self.what),
+            self.code,
+            quote::inline(&self.why)
+        );
+        if !self.hint.is_empty() {
+            text.push_str("\ntry: ");
+            text.push_str(&quote::inline(&self.hint));
+        }
+        if !self.candidates.is_empty() {
+            text.push_str("\nheld: ");
+            text.push_str(&quote::inline(&self.candidates.join(", ")));
+        }
+        text
+    }
+}
+
+impl From<Answer> for CallToolResult {
+    fn from(answer: Answer) -> Self {
+        let mut result = Self::structured(answer.structured);
+        result.content = vec![ContentBlock::text(answer.text)];
+        result
+    }
+}
+
+impl From<Refusal> for CallToolResult {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.text();
+        let mut structured = json!({ "code": refusal.code.as_str(), "hint": refusal.hint });
+        if !refusal.candidates.is_empty() {
+            structured["candidates"] = json!(refusal.candidates);
+        }
+        let mut result = Self::structured_error(structured);
+        result.content = vec![ContentBlock::text(text)];
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_why_and_what_to_do() {
+        let refusal = Refusal::new(
+            Code::NotFound,
+            "reading `x`",
+            "the store holds no such repo",
+        )
+        .example("at_get", &json!({ "refs": ["did:plc:a"] }))
+        .candidates(["did:plc:a".to_owned()]);
+        assert_eq!(
+            refusal.text(),
+            "failed: reading `x` (notFound)\nwhy: the store holds no such repo\ntry: at_get {\"refs\":[\"did:plc:a\"]}\nheld: did:plc:a"
+        );
+        let result = CallToolResult::from(refusal);
+        assert_eq!(result.is_error, Some(true));
+        assert_eq!(
+            result.structured_content,
+            Some(
+                json!({ "code": "notFound", "hint": "at_get {\"refs\":[\"did:plc:a\"]}", "candidates": ["did:plc:a"] })
+            )
+        );
+    }
+
+    #[test]
+    fn an_argument_cannot_start_a_line_of_a_refusal() {
+        let text = Refusal::new(Code::InvalidArgument, "x\nfailed: not", "y\r\ntry: rm").text();
+        assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn candidates_are_bounded() {
+        let many = (0..100).map(|i| i.to_string());
+        let refusal = Refusal::new(Code::NotFound, "x", "y").candidates(many);
+        assert_eq!(refusal.candidates.len(), CANDIDATES_MAX);
+    }
+}

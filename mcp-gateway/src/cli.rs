@@ -1,0 +1,293 @@
+//! The `carrack-mcp` command line.
+//!
+//! stdout is the protocol's while serving; what people should know goes to stderr.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use carrack_client::{Address, Error};
+use carrack_schema::Code;
+use carrack_schema::codes::Exit;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::connection::{Backend, Connection};
+use crate::server::{Gateway, ImportRule, Policy};
+
+/// Let AI agents read and fill an archive of AT Protocol repositories, over MCP.
+#[derive(Parser)]
+#[command(name = "carrack-mcp", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  carrack-mcp demo                          see what an agent sees, on a shipped sample
+  carrack-mcp                               serve one client on stdin and stdout
+  carrack-mcp --read-only --data /srv/at    without at_import
+  carrack-mcp --http 127.0.0.1:8080         serve http://127.0.0.1:8080/mcp
+
+For an MCP client's settings:
+  {\"mcpServers\": {\"carrack\": {\"command\": \"carrack-mcp\", \"args\": []}}}
+
+Without --store the data folder's store is used: through its running owner, be it
+`carrack serve` or another gateway, else opened here. CARRACK_LOG=debug says more,
+on stderr.";
+
+#[derive(Args)]
+struct Global {
+    /// Data folder [default: the platform's, such as ~/.local/share/carrack]
+    #[cfg(feature = "embedded")]
+    #[arg(long, global = true, env = "CARRACK_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Use the store that listens there (unix:PATH or IP:PORT), not a data folder's
+    #[cfg_attr(feature = "embedded", arg(conflicts_with = "data"))]
+    #[arg(long, global = true, env = "CARRACK_STORE", value_name = "ADDR")]
+    store: Option<Address>,
+    /// Serve streamable HTTP there (a loopback IP:PORT, port 0 takes a free one) instead of stdin and stdout
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<std::net::SocketAddr>,
+    /// Offer no tool that writes
+    #[arg(long)]
+    read_only: bool,
+    /// Import files below this folder only; over HTTP, at_import is not offered without it
+    #[arg(long, value_name = "DIR")]
+    import_root: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Import a shipped sample and show what an agent sees, through a real MCP client and server
+    #[cfg(all(feature = "embedded", feature = "stdio"))]
+    Demo,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no failure; clap knows which is which.
+            let _closed = error.print();
+            return code(if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            });
+        }
+    };
+    match run(cli) {
+        Ok(()) => code(Exit::Ok),
+        Err(error) => {
+            note(&format!(
+                "carrack-mcp: {} ({})",
+                error.words(),
+                error.code()
+            ));
+            code(error.code().exit())
+        }
+    }
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
+}
+
+/// Tells a person something.
+fn note(text: &str) {
+    // Nothing is left to be told to somebody whose stderr is closed.
+    let _closed = writeln!(io::stderr(), "{text}");
+}
+
+fn run(cli: Cli) -> Result<(), Error> {
+    match cli.command {
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "carrack-mcp", &mut script);
+            io::stdout().write_all(&script).map_err(Error::from)
+        }
+        #[cfg(all(feature = "embedded", feature = "stdio"))]
+        Some(Command::Demo) => {
+            start_logging();
+            let runtime = runtime()?;
+            let done = runtime.block_on(crate::demo::run(cli.global.data));
+            runtime.shutdown_background();
+            done
+        }
+        None => serve(&cli.global),
+    }
+}
+
+#[cfg(any(feature = "stdio", feature = "http"))]
+fn serve(global: &Global) -> Result<(), Error> {
+    #[cfg(feature = "http")]
+    let http = global.http;
+    #[cfg(not(feature = "http"))]
+    let http: Option<std::net::SocketAddr> = None;
+    // Before anything else can print.
+    #[cfg(feature = "stdio")]
+    let output = if http.is_none() {
+        Some(crate::transport::stdio::take_stdout()?)
+    } else {
+        None
+    };
+    start_logging();
+    let connection = Connection::new(global.backend()?);
+    let gateway = Gateway::new(connection.clone(), global.policy(http.is_some())?);
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
+        let served = async {
+            #[cfg(feature = "http")]
+            if let Some(address) = http {
+                return serve_http(gateway, address).await;
+            }
+            #[cfg(feature = "stdio")]
+            if let Some(output) = output {
+                // A store that cannot be opened is better known at start than from the first call.
+                connection.session().await?;
+                return Ok(crate::transport::stdio::serve(gateway, output).await?);
+            }
+            Err(Error::new(
+                Code::InvalidArgument,
+                "this build has no stdio transport; name an address with --http",
+            ))
+        };
+        let served = served.await;
+        connection.shutdown().await;
+        served
+    });
+    // A read of stdin may still wait on its thread; nobody waits for it.
+    runtime.shutdown_background();
+    served
+}
+
+#[cfg(not(any(feature = "stdio", feature = "http")))]
+fn serve(global: &Global) -> Result<(), Error> {
+    start_logging();
+    let connection = Connection::new(global.backend()?);
+    let gateway = Gateway::new(connection, global.policy(false)?);
+    tracing::debug!(
+        tools = gateway.tools().len(),
+        "no transport to serve them on"
+    );
+    Err(Error::new(
+        Code::InvalidArgument,
+        "this build has no transport; build with the feature stdio or http",
+    ))
+}
+
+#[cfg(feature = "http")]
+async fn serve_http(gateway: Gateway, address: std::net::SocketAddr) -> Result<(), Error> {
+    use crate::transport::http;
+
+    http::check(address).map_err(|error| Error::new(Code::InvalidArgument, error.to_string()))?;
+    gateway.connection().session().await?;
+    let listener = http::bind(address).await.map_err(|error| {
+        Error::new(
+            Code::Unavailable,
+            format!("cannot listen on {address}: {error}"),
+        )
+    })?;
+    note(&format!(
+        "listening on http://{}/mcp",
+        listener.local_addr()?
+    ));
+    Ok(http::serve(gateway, listener).await?)
+}
+
+#[cfg(any(feature = "stdio", feature = "http"))]
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()?)
+}
+
+/// Threads of the gateway's own runtime: one call that renders does not hold up another; the store has its own.
+#[cfg(any(feature = "stdio", feature = "http"))]
+const WORKERS: usize = 2;
+
+impl Global {
+    fn backend(&self) -> Result<Backend, Error> {
+        if let Some(address) = &self.store {
+            return Ok(Backend::Listening(address.clone()));
+        }
+        #[cfg(feature = "embedded")]
+        return Ok(Backend::Folder(crate::embedded::Folder::new(
+            self.data.clone(),
+        )?));
+        #[cfg(not(feature = "embedded"))]
+        Err(Error::new(
+            Code::InvalidArgument,
+            "this build embeds no store; name one with --store",
+        ))
+    }
+
+    /// The caller on stdio is whoever started this process, and may read what they may; over HTTP it is anyone who
+    /// reaches the port.
+    fn policy(&self, is_http: bool) -> Result<Policy, Error> {
+        let import = match &self.import_root {
+            Some(root) if root.is_dir() => ImportRule::Below(root.clone()),
+            Some(root) => {
+                let words = format!("--import-root {} is not a folder", root.display());
+                return Err(Error::new(Code::InvalidArgument, words));
+            }
+            None if is_http => ImportRule::Nothing,
+            None => ImportRule::AnyFile,
+        };
+        Ok(Policy {
+            read_only: self.read_only,
+            import,
+        })
+    }
+}
+
+/// Logs to stderr; `CARRACK_LOG` says what (`debug`, `carrack_gateway=trace`).
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CARRACK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        // It would tell stderr that stderr is closed, and panic over it in the middle of a call.
+        .log_internal_errors(false)
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn over_http_nothing_is_imported_without_a_root() {
+        let global = |arguments: &[&str]| {
+            Cli::try_parse_from([&["carrack-mcp"], arguments].concat())
+                .unwrap()
+                .global
+        };
+        let imports =
+            |arguments: &[&str], is_http| global(arguments).policy(is_http).unwrap().imports();
+        assert!(imports(&[], false));
+        assert!(!imports(&[], true));
+        assert!(imports(&["--import-root", "."], true));
+        assert!(!imports(&["--import-root", ".", "--read-only"], true));
+        assert!(!imports(&["--read-only"], false));
+        assert!(global(&["--import-root", "/no/such"]).policy(true).is_err());
+    }
+}

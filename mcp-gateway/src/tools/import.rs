@@ -1,0 +1,272 @@
+//! `at_import`: a CAR file into the archive.
+
+use carrack_client::{Error, ImportOptions, ImportOutcome, ImportReport, Phase, Progress, Session};
+use carrack_schema::{Code, Did};
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::common;
+use crate::answer::{Answer, Refusal};
+use crate::connection::Connection;
+use crate::render::frame::{count, counted};
+use crate::schema;
+use crate::server::{Caller, Policy};
+use crate::source::{CarFile, ImportRule};
+
+pub(crate) const NAME: &str = "at_import";
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    /// Path of a .car file (a repo export) on this machine
+    source: String,
+    /// Refuse a repo of another DID
+    did: Option<String>,
+}
+
+/// The structured half.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Output {
+    outcome: &'static str,
+    did: String,
+    rev: String,
+    commit: String,
+    verdict: &'static str,
+    records: u64,
+    blocks: u64,
+    bytes_in: u64,
+    bytes_stored: u64,
+}
+
+pub(crate) fn definition() -> Tool {
+    Tool::new(
+        NAME,
+        "Imports an account's repo export (CAR file), or brings a held one up to date. All hashes and the tree are \
+         verified before any of it is visible; a refused file changes nothing. Local files only: it downloads \
+         nothing. Example: {\"source\":\"/home/me/repo.car\"}",
+        schema::input::<Arguments>(),
+    )
+    .with_raw_output_schema(schema::output::<Output>("outcome"))
+    .with_annotations(
+        ToolAnnotations::new()
+            .read_only(false)
+            // A newer revision takes the place of the held one, whose deleted records are then gone.
+            .destructive(true)
+            .idempotent(true)
+            .open_world(false),
+    )
+}
+
+pub(crate) async fn run(
+    connection: &Connection,
+    policy: &Policy,
+    caller: &Caller,
+    arguments: JsonObject,
+) -> Result<Answer, Refusal> {
+    let path = match policy.import {
+        ImportRule::Below(_) => "repo.car",
+        ImportRule::AnyFile | ImportRule::Nothing => "/home/me/repo.car",
+    };
+    let example = json!({ "source": path });
+    let arguments: Arguments = common::arguments(NAME, arguments, &example)?;
+    let did = arguments.did.as_deref().map(str::parse::<Did>).transpose();
+    let did = did.map_err(|error| {
+        Refusal::new(Code::InvalidArgument, "reading did", error.to_string())
+            .hint("leave did out, or write a DID such as did:plc:ewvi7nxzyoun6zhxrhs64oiz")
+    })?;
+    let what = format!("importing {}", arguments.source);
+    let file = policy
+        .import
+        .open(&arguments.source)
+        .await
+        .map_err(|error| unreadable(&what, &error).example(NAME, &example))?;
+    let options = ImportOptions {
+        did: did.map(|did| did.to_string()),
+        size: Some(file.size()),
+        ..ImportOptions::default()
+    };
+    let ended =
+        connection.write(|session| async move { upload(&session, file, options, caller).await });
+    let outcome = match ended.await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => return Err(unreadable(&what, &error)),
+        Err(error) if error.code() == Code::Unavailable => {
+            let why = format!(
+                "{}; whether the import took effect is unknown",
+                error.words()
+            );
+            return Err(Refusal::new(Code::UnknownOutcome, what, why).hint(
+                "at_overview {} shows the revisions held; the import may be repeated safely",
+            ));
+        }
+        Err(error) => return Err(Refusal::of(&error, what)),
+    };
+    match outcome {
+        ImportOutcome::Imported(report) => Ok(render("imported", &report)),
+        ImportOutcome::Unchanged(report) => Ok(render("unchanged", &report)),
+        ImportOutcome::Rejected(rejection) => {
+            Err(Refusal::new(rejection.code, what, rejection.words)
+                .hint("the archive is as it was; get a fresh export of the repo and import that"))
+        }
+    }
+}
+
+fn unreadable(what: &str, error: &std::io::Error) -> Refusal {
+    let code = match error.kind() {
+        std::io::ErrorKind::NotFound => Code::NotFound,
+        std::io::ErrorKind::PermissionDenied => Code::Denied,
+        std::io::ErrorKind::InvalidInput => Code::InvalidArgument,
+        _ => Code::Unavailable,
+    };
+    Refusal::new(code, what, format!("the file cannot be read: {error}"))
+}
+
+/// Sends the file and tells the caller how far it is. Dropped, it aborts the import.
+///
+/// The inner error is the file's: the connection is as good as before.
+async fn upload(
+    session: &Session,
+    mut file: CarFile,
+    options: ImportOptions,
+    caller: &Caller,
+) -> Result<Result<ImportOutcome, std::io::Error>, Error> {
+    let upload = session.importer().import(options);
+    let reports = upload.progress();
+    let send = async move {
+        loop {
+            let (rest, chunk) = match file.chunk().await {
+                Ok(read) => read,
+                Err(error) => return Ok(Err(error)),
+            };
+            if chunk.is_empty() || !upload.write(&chunk).await {
+                break;
+            }
+            file = rest;
+        }
+        upload.done().await.map(Ok)
+    };
+    tokio::select! {
+        biased;
+        outcome = send => outcome,
+        () = tell(reports, caller) => unreachable!("telling goes on until the import ends"),
+    }
+}
+
+/// Passes on progress for as long as it is polled.
+async fn tell(mut reports: watch::Receiver<Progress>, caller: &Caller) {
+    let mut told = 0;
+    while reports.changed().await.is_ok() {
+        let progress = *reports.borrow_and_update();
+        let percent = percent(&progress);
+        // Progress has to grow; news of the same percent is no news.
+        if percent > told {
+            told = percent;
+            caller.progress(percent, words(&progress)).await;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Receiving is the first half, verifying the second; a hundred is the result itself.
+fn percent(progress: &Progress) -> u8 {
+    let (start, share) = match progress.phase {
+        Phase::Receiving => (0, 50),
+        Phase::Packing => (50, 49),
+        Phase::Committing => return 99,
+    };
+    let done = progress.done.min(progress.total);
+    let part = (u128::from(done) * share).checked_div(u128::from(progress.total));
+    start + u8::try_from(part.unwrap_or(0)).unwrap_or(0)
+}
+
+fn words(progress: &Progress) -> String {
+    match progress.phase {
+        Phase::Receiving => {
+            format!(
+                "received {} of {} bytes",
+                count(progress.done),
+                count(progress.total)
+            )
+        }
+        Phase::Packing if progress.total == 0 => {
+            format!("verified {}", counted(progress.done, "record"))
+        }
+        Phase::Packing => {
+            format!(
+                "verified {} of {} records",
+                count(progress.done),
+                count(progress.total)
+            )
+        }
+        Phase::Committing => "committing".to_owned(),
+    }
+}
+
+/// Most collections named after an import; the rest is for `at_overview`.
+const COLLECTIONS_MAX: usize = 20;
+
+fn render(outcome: &'static str, report: &ImportReport) -> Answer {
+    let (info, source) = (&report.info, &report.info.source);
+    let mut text = format!(
+        "{outcome} · {} · {}, {} · {} bytes in, {} stored",
+        common::repo_line(source),
+        counted(info.records, "record"),
+        counted(report.blocks, "block"),
+        count(info.bytes_in),
+        count(info.bytes_stored),
+    );
+    for collection in report.collections.iter().take(COLLECTIONS_MAX) {
+        text.push('\n');
+        text.push_str(&collection.nsid);
+        text.push_str(" · ");
+        text.push_str(&count(collection.records));
+    }
+    if let Some(more) = report
+        .collections
+        .len()
+        .checked_sub(COLLECTIONS_MAX)
+        .filter(|more| *more > 0)
+    {
+        let call = json!({ "actor": source.did });
+        text.push('\n');
+        text.push_str(&counted(more as u64, "more collection"));
+        text.push_str(": at_overview ");
+        text.push_str(&call.to_string());
+    }
+    let output = Output {
+        outcome,
+        did: source.did.clone(),
+        rev: source.rev.clone(),
+        commit: source.commit.to_string(),
+        verdict: source.verdict.as_str(),
+        records: info.records,
+        blocks: report.blocks,
+        bytes_in: info.bytes_in,
+        bytes_stored: info.bytes_stored,
+    };
+    Answer::new(text, &output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_grows_from_phase_to_phase() {
+        let at = |phase, done, total| percent(&Progress { phase, done, total });
+        let steps = [
+            at(Phase::Receiving, 0, 0),
+            at(Phase::Receiving, 1, 2),
+            at(Phase::Receiving, 2, 2),
+            at(Phase::Packing, 1, 2),
+            at(Phase::Packing, 2, 2),
+            at(Phase::Committing, 0, 0),
+        ];
+        assert_eq!(steps, [0, 25, 50, 74, 99, 99]);
+        assert_eq!(at(Phase::Receiving, u64::MAX, 1), 50);
+    }
+}

@@ -1,0 +1,59 @@
+//! MCP over standard input and output.
+//!
+//! stdout belongs to the protocol, but a dependency may print (capnp-rpc's task reaper does on errors). So the real
+//! stdout is moved to a descriptor of ours and fd 1 is pointed at stderr before anything else runs: a stray print is
+//! then a log line, not a broken message.
+
+use std::fs::File;
+use std::io;
+
+use rmcp::ServiceExt;
+use rmcp::service::ServerInitializeError;
+use tokio::io::{Stdin, stdin};
+
+use crate::server::Gateway;
+use crate::transport::told_to_end;
+
+/// The process's real stdout, which nothing else can reach any more.
+#[derive(Debug)]
+pub struct Output(File);
+
+/// Takes stdout for the protocol and leaves stderr in its place.
+///
+/// # Errors
+/// If there is no stdout or no stderr.
+pub fn take_stdout() -> io::Result<Output> {
+    let real = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(Output(File::from(real)))
+}
+
+/// Serves one client until it closes stdin, or the process is told to end.
+///
+/// # Errors
+/// If the client's first message is no MCP, or signals cannot be received.
+pub async fn serve(gateway: Gateway, output: Output) -> io::Result<()> {
+    let end = told_to_end();
+    tokio::pin!(end);
+    // Files are written on tokio's blocking threads: a client that does not read holds up nothing else.
+    let output = tokio::fs::File::from_std(output.0);
+    let starting = gateway.serve::<(Stdin, tokio::fs::File), _, _>((stdin(), output));
+    let running = tokio::select! {
+        running = starting => running,
+        ended = &mut end => return ended,
+    };
+    let running = match running {
+        Ok(running) => running,
+        // Started and closed without a word, as a health check does.
+        Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    let stop = running.cancellation_token();
+    tokio::select! {
+        quit = running.waiting() => quit.map(drop).map_err(io::Error::other),
+        ended = &mut end => {
+            stop.cancel();
+            ended
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// What every client has to see, whatever its version and transport.
+import assert from 'node:assert/strict';
+
+export const ACTOR = 'did:plc:rilb2cohzwgttp7xjllpyq2i';
+
+export async function check(client, { imports }) {
+  const { tools } = await client.listTools();
+  const names = tools.map((tool) => tool.name);
+  assert.deepEqual(names.slice(0, 3), ['at_overview', 'at_get', 'at_list']);
+  assert.equal(names.includes('at_import'), imports);
+
+  // The clients themselves check structuredContent against the outputSchema.
+  const overview = await client.callTool({ name: 'at_overview', arguments: { actor: ACTOR } });
+  assert.match(overview.content[0].text, /signature unchecked/);
+  assert.equal(overview.structuredContent.records, 23);
+
+  const page = { name: 'at_list', arguments: { actor: ACTOR, collection: 'app.bsky.feed.post', limit: 5 } };
+  const seen = [];
+  for (;;) {
+    const { structuredContent } = await client.callTool(page);
+    seen.push(...structuredContent.items.map((item) => item.rkey));
+    if (!structuredContent.next) break;
+    page.arguments.cursor = structuredContent.next;
+  }
+  assert.equal(seen.length, 12);
+  assert.equal(new Set(seen).size, 12);
+
+  const refs = seen.map((rkey) => `${ACTOR},app.bsky.feed.post,${rkey}`);
+  const records = await client.callTool({ name: 'at_get', arguments: { refs } });
+  assert.equal(records.structuredContent.items.filter((item) => item.cid).length, 12);
+
+  // A tool's error is a result, with its own structured content.
+  const wrong = await client.callTool({ name: 'at_list', arguments: { actor: ACTOR, collection: 'post' } });
+  assert.equal(wrong.isError, true);
+  assert.equal(wrong.structuredContent.code, 'notFound');
+  const bad = await client.callTool({ name: 'at_get', arguments: {} });
+  assert.equal(bad.structuredContent.code, 'invalidArgument');
+
+  await assert.rejects(client.callTool({ name: 'at_nothing', arguments: {} }), /unknown tool|at_nothing/i);
+}

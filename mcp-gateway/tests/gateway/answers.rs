@@ -1,0 +1,172 @@
+//! Answers over the shipped sample, as an agent reads them.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::kit::{ACTOR, Agent, FRIEND, folder, redact, text};
+
+/// The part of JSON Schema that our output schemas use.
+fn check(schema: &Value, value: &Value, path: &str) {
+    let fits = match schema["type"].as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_u64() || value.is_i64(),
+        Some("boolean") => value.is_boolean(),
+        None => true,
+        Some(other) => panic!("{path}: type {other} is not checked here"),
+    };
+    assert!(fits, "{path}: {value} is no {}", schema["type"]);
+    let has = |required: &Value| {
+        required.as_array().is_none_or(|names| {
+            names
+                .iter()
+                .all(|name| value.get(name.as_str().unwrap()).is_some())
+        })
+    };
+    assert!(has(&schema["required"]), "{path}: {value}");
+    if let Some(any) = schema["anyOf"].as_array() {
+        assert!(
+            any.iter().any(|one| has(&one["required"])),
+            "{path}: {value}"
+        );
+    }
+    if let (Some(properties), Some(object)) = (schema["properties"].as_object(), value.as_object())
+    {
+        for (name, value) in object {
+            let known = ["code", "hint", "candidates"].contains(&name.as_str());
+            match properties.get(name) {
+                Some(schema) => check(schema, value, &format!("{path}.{name}")),
+                None => assert!(known, "{path}.{name} is not in the schema"),
+            }
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        check(&schema["items"], item, &format!("{path}[]"));
+    }
+}
+
+#[test]
+fn answers_over_the_sample_are_these() {
+    let data = folder();
+    let mut gateway = Agent::with_samples(data.path());
+    let list = gateway.request("tools/list", json!({}));
+    let tools = list["result"]["tools"].as_array().unwrap().clone();
+    let post = |rkey: &str| format!("at://{ACTOR}/app.bsky.feed.post/{rkey}");
+    let mut shown = String::new();
+    for (tool, arguments) in [
+        ("at_overview", json!({})),
+        ("at_overview", json!({ "limit": 1 })),
+        ("at_overview", json!({ "format": "full", "cursor": FRIEND })),
+        ("at_overview", json!({ "actor": ACTOR })),
+        (
+            "at_overview",
+            json!({ "actor": format!("https://bsky.app/profile/{FRIEND}"), "format": "full", "limit": 2 }),
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.post" }),
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.like", "order": "oldest", "limit": 2 }),
+        ),
+        ("at_list", json!({ "actor": FRIEND })),
+        (
+            "at_list",
+            json!({ "actor": format!("{ACTOR},com.example.custom.thing") }),
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "com.example.custom.thing", "format": "full" }),
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.post", "fields": ["text", "reply.parent.uri"], "limit": 3 }),
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.post", "since": "2026-01-01", "until": "2026-01-02", "limit": 2 }),
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.post", "since": "2030-01-01" }),
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.post", "rkey_prefix": "3n2v4jx" }),
+        ),
+        (
+            "at_get",
+            json!({ "refs": [post("3n2v4jxbvsh2x"), FRIEND, format!("{ACTOR},com.example.custom.thing,k1")] }),
+        ),
+        (
+            "at_get",
+            json!({ "refs": [post("3n2v4jxbvsh2x"), post("nope"), "alice.test", "???", format!("{ACTOR},app.bsky.feed.post")] }),
+        ),
+        (
+            "at_get",
+            json!({ "refs": [post("3n2v4jxbvsh2x")], "format": "full" }),
+        ),
+        (
+            "at_get",
+            json!({ "refs": [post("3n2v4jxbvsh2x")], "fields": ["langs"] }),
+        ),
+        (
+            "at_get",
+            json!({ "refs": [format!("https://bsky.app/profile/{ACTOR}/post/3n2v4jwzgcx2x")] }),
+        ),
+    ] {
+        let result = gateway.call(tool, arguments.clone());
+        assert_ne!(result["isError"], true, "{result}");
+        let schema = &tools.iter().find(|known| known["name"] == tool).unwrap()["outputSchema"];
+        check(schema, &result["structuredContent"], tool);
+        let text = text(&result);
+        let size = text.len() + result["structuredContent"].to_string().len();
+        assert!(size <= 8_192, "{tool} {arguments}: {size} bytes");
+        writeln!(
+            shown,
+            "{tool} {arguments}\n{text}\n{}\n",
+            result["structuredContent"]
+        )
+        .unwrap();
+    }
+    insta::assert_snapshot!(redact(&shown));
+    assert!(gateway.end().success());
+}
+
+#[test]
+fn every_answer_about_a_repo_says_that_its_signature_is_unchecked() {
+    let data = folder();
+    let mut gateway = Agent::with_samples(data.path());
+    for (tool, arguments) in [
+        ("at_overview", json!({})),
+        ("at_overview", json!({ "actor": ACTOR })),
+        ("at_list", json!({ "actor": ACTOR })),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.post", "since": "2030-01-01" }),
+        ),
+        ("at_get", json!({ "refs": [ACTOR] })),
+        (
+            "at_import",
+            json!({ "source": crate::kit::sample("varied.car") }),
+        ),
+    ] {
+        let text = gateway.text(tool, arguments);
+        assert!(
+            text.contains("signature unchecked") && text.contains(ACTOR),
+            "{text}"
+        );
+        assert!(text.contains("rev 3n2v4k6owr72x"), "{text}");
+    }
+}
+
+#[test]
+fn an_empty_archive_says_so() {
+    let data = folder();
+    let mut gateway = Agent::start(data.path(), &[]);
+    let text = gateway.text("at_overview", json!({}));
+    assert!(text.starts_with("none: the archive is empty"), "{text}");
+}

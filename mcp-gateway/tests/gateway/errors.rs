@@ -1,0 +1,144 @@
+//! Errors: in-band, with what failed, why, and a call that would work.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use crate::kit::{ACTOR, Agent, folder, redact, text};
+
+const NOBODY: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
+
+#[test]
+fn error_texts_are_these() {
+    let data = folder();
+    let mut gateway = Agent::with_samples(data.path());
+    let mut shown = String::new();
+    for (tool, arguments, code) in [
+        (
+            "at_overview",
+            json!({ "actor": "alice.test" }),
+            "invalidArgument",
+        ),
+        (
+            "at_overview",
+            json!({ "actor": "alice" }),
+            "invalidArgument",
+        ),
+        ("at_overview", json!({ "actor": NOBODY }), "notFound"),
+        ("at_overview", json!({ "who": ACTOR }), "invalidArgument"),
+        ("at_overview", json!({ "limit": 0 }), "limitExceeded"),
+        ("at_overview", json!({ "max_bytes": 100 }), "limitExceeded"),
+        (
+            "at_overview",
+            json!({ "cursor": "c1_x" }),
+            "invalidArgument",
+        ),
+        ("at_list", json!({}), "invalidArgument"),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.posts" }),
+            "notFound",
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "post" }),
+            "notFound",
+        ),
+        (
+            "at_list",
+            json!({ "actor": NOBODY, "collection": "post" }),
+            "notFound",
+        ),
+        ("at_list", json!({ "actor": NOBODY }), "notFound"),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "since": "2026-01-01" }),
+            "invalidArgument",
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.post", "since": "today" }),
+            "invalidArgument",
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "cursor": "c1_AAAA" }),
+            "invalidArgument",
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "cursor": "page 2" }),
+            "invalidArgument",
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "fields": [""] }),
+            "invalidArgument",
+        ),
+        ("at_get", json!({ "refs": [] }), "limitExceeded"),
+        (
+            "at_get",
+            json!({ "refs": vec![ACTOR; 51] }),
+            "limitExceeded",
+        ),
+        ("at_get", json!({ "refs": ACTOR }), "invalidArgument"),
+        (
+            "at_get",
+            json!({ "refs": ["alice.test"] }),
+            "invalidArgument",
+        ),
+        ("at_get", json!({ "refs": [NOBODY] }), "notFound"),
+        (
+            "at_get",
+            json!({ "refs": [format!("{ACTOR},app.bsky.feed.post")] }),
+            "invalidArgument",
+        ),
+        (
+            "at_get",
+            json!({ "refs": [format!("{ACTOR},app.bsky.feed.post,nope")] }),
+            "notFound",
+        ),
+        (
+            "at_get",
+            json!({ "refs": [format!("{ACTOR},app.bsky.feed.posts,x")] }),
+            "notFound",
+        ),
+        (
+            "at_import",
+            json!({ "source": "/no/such/file.car" }),
+            "notFound",
+        ),
+        ("at_import", json!({ "source": "/" }), "invalidArgument"),
+        (
+            "at_import",
+            json!({ "source": "/no/such", "did": "alice" }),
+            "invalidArgument",
+        ),
+    ] {
+        let result = gateway.call(tool, arguments.clone());
+        assert_eq!(result["isError"], true, "{tool} {arguments}: {result}");
+        let structured = &result["structuredContent"];
+        assert_eq!(structured["code"], code, "{tool} {arguments}: {result}");
+        let text = text(&result);
+        assert!(
+            text.starts_with("failed: ") && text.contains("\nwhy: ") && text.contains("\ntry: "),
+            "{text}"
+        );
+        assert!(text.len() <= 4_096, "{} bytes", text.len());
+        let arguments = arguments.to_string();
+        let start: String = arguments.chars().take(120).collect();
+        writeln!(shown, "{tool} {start}\n{text}\n").unwrap();
+    }
+    insta::assert_snapshot!(redact(&shown));
+}
+
+#[test]
+fn only_protocol_faults_are_protocol_errors() {
+    let data = folder();
+    let mut gateway = Agent::start(data.path(), &["--read-only"]);
+    for name in ["at_nothing", "at_import"] {
+        let answer = gateway.request("tools/call", json!({ "name": name, "arguments": {} }));
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+        assert_eq!(answer["error"]["message"], format!("unknown tool: {name}"));
+    }
+}
