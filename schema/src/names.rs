@@ -9,6 +9,9 @@ use std::str::FromStr;
 /// Longest DID in bytes (AT Protocol's own bound).
 pub const DID_BYTES_MAX: usize = 2_048;
 /// Longest NSID in bytes: 253 of authority, a dot, 63 of name.
+///
+/// The specification bounds the authority by itself too. Neither the published vectors nor the reference
+/// implementation do, so a longer one under a shorter name occurs in legal repos; only the sum is checked.
 pub const NSID_BYTES_MAX: usize = 317;
 /// Longest record key in bytes.
 pub const RECORD_KEY_BYTES_MAX: usize = 512;
@@ -118,11 +121,11 @@ fn is_nsid(text: &str) -> bool {
     let Some((authority, name)) = text.rsplit_once('.') else {
         return false;
     };
-    let authority_ok = authority.len() <= 253
-        && authority.split('.').count() >= 2
+    let authority_ok = authority.split('.').count() >= 2
         && authority.split('.').all(is_domain_label)
         && authority.starts_with(|c: char| c.is_ascii_alphabetic());
-    authority_ok
+    text.len() <= NSID_BYTES_MAX
+        && authority_ok
         && name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric())
@@ -412,6 +415,7 @@ mod tests {
     fn nsids() {
         let label = "a".repeat(63);
         let long = format!("{label}.{label}.{label}.{}.{label}", "a".repeat(61));
+        let long_authority = format!("{label}.{label}.{label}.{label}.{}", "a".repeat(61));
         check::<Nsid>(
             &[
                 "com.example.thing",
@@ -419,6 +423,7 @@ mod tests {
                 "com.ex-1.x2y",
                 "net.users.bob.ping",
                 &long,
+                &long_authority,
             ],
             &[
                 "",
@@ -432,6 +437,7 @@ mod tests {
                 "com.example.é",
                 &format!("{long}a"),
                 &format!("a{long}"),
+                &format!("{long_authority}a"),
             ],
         );
     }

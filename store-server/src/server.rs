@@ -143,9 +143,10 @@ impl Server {
     /// Stops accepting, and waits until those who are connected have left, for some time.
     pub fn drain(&self) {
         self.stage.send_replace(Stage::Draining);
-        wait_until(DRAIN_GRACE, || {
-            self.permits.available_permits() == CONNECTIONS_MAX
-        });
+        let gone = || self.permits.available_permits() == CONNECTIONS_MAX;
+        if !wait_until(DRAIN_GRACE, gone) {
+            tracing::debug!("others are still connected; they will find the folder's next owner");
+        }
     }
 
     /// Stops accepting, ends imports that are not yet committing, waits for those that are, lets each connection take
@@ -153,7 +154,11 @@ impl Server {
     pub fn shutdown(self) {
         self.stage.send_replace(Stage::Draining);
         self.store.close();
-        wait_until(IMPORTS_GRACE, || self.store.imports() == 0);
+        if !wait_until(IMPORTS_GRACE, || self.store.imports() == 0) {
+            tracing::warn!(
+                "an import did not end in time; its data folder stays locked until it does"
+            );
+        }
         self.stage.send_replace(Stage::Stopping);
         for thread in self
             .workers
@@ -168,12 +173,16 @@ impl Server {
     }
 }
 
-/// Waits for something that other threads bring about, up to a deadline.
-fn wait_until(grace: Duration, done: impl Fn() -> bool) {
+/// Waits for something that other threads bring about, and says whether it came before the deadline.
+fn wait_until(grace: Duration, done: impl Fn() -> bool) -> bool {
     let deadline = std::time::Instant::now() + grace;
-    while !done() && std::time::Instant::now() < deadline {
+    while !done() {
+        if std::time::Instant::now() >= deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
+    true
 }
 
 fn bind_tcp(address: SocketAddr) -> Result<std::net::TcpListener> {

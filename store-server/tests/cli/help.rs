@@ -4,7 +4,17 @@ use super::{OK, Place, Run, bare};
 
 #[test]
 fn help_is_as_recorded() {
-    for subcommand in ["", "serve", "import", "repos", "get", "list"] {
+    for subcommand in [
+        "",
+        "serve",
+        "import",
+        "repos",
+        "get",
+        "list",
+        "export",
+        "prove",
+        "verify-proof",
+    ] {
         let mut command = bare();
         command
             .args((!subcommand.is_empty()).then_some(subcommand))

@@ -3,7 +3,9 @@
 mod commands;
 mod crash;
 mod help;
+mod proofs;
 mod serve;
+mod side_by_side;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -153,6 +153,30 @@ fn an_import_under_way_at_shutdown_ends_with_an_error_and_leaves_nothing() {
 }
 
 #[test]
+fn an_upload_that_says_nothing_does_not_hold_up_the_end() {
+    let place = Place::new();
+    let mut server = Serving::start(&place, &[]);
+    server.address();
+    let mut import = command(&place.data())
+        .args(["import", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    use std::io::Write;
+    let mut stdin = import.stdin.take().unwrap();
+    // One chunk more than the command buffers, so that the import has begun; then silence.
+    stdin.write_all(&vec![0x3a; 600_000]).unwrap();
+    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(OK));
+    let stderr = server.stderr();
+    assert!(!stderr.contains("did not end in time"), "{stderr}");
+    drop(stdin);
+    import.wait().unwrap();
+}
+
+#[test]
 fn public_addresses_and_wrong_settings_are_refused() {
     let place = Place::new();
     let run = place
