@@ -218,6 +218,7 @@ fn repo_info(wire: wire::repo_info::Reader<'_>) -> Result<RepoInfo> {
         bytes_stored: wire.get_bytes_stored(),
         imported: wire.get_imported(),
         missing: wire.get_missing(),
+        invalid: wire.get_invalid(),
         handle: wire.get_handle()?.to_string()?,
         status: wire.get_status()?.to_string()?,
     })

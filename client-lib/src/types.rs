@@ -130,6 +130,8 @@ pub struct RepoInfo {
     pub imported: i64,
     /// Records whose block is not held; 0 unless it was imported as partial.
     pub missing: u64,
+    /// Records that break the data model: their bytes are kept, a value of them is [`Body::Undecodable`].
+    pub invalid: u64,
     /// The first handle that a DID document claimed, unverified; may be empty.
     pub handle: String,
     /// The account's status; empty while it is active, else the repo is hidden.

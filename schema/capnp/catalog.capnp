@@ -17,6 +17,7 @@ struct RepoEntry {
   document @11 :Data;     # verdict = valid: SHA-256 of the DID document the key came from
   checked @12 :Int64;     # verdict = valid: when, in microseconds since the Unix epoch
   handle @13 :Text;       # the first that a DID document claimed, unverified; may be empty
+  invalid @15 :UInt64;    # records that break the data model; their bytes are kept
   status @14 :Text;       # empty while the account is active; else its status, and the repository is hidden
 }
 

@@ -200,6 +200,7 @@ struct RepoInfo {
   bytesStored @3 :UInt64;
   imported @4 :Int64;
   missing @5 :UInt64;   # records whose block is not held; 0 unless it was imported as partial
+  invalid @8 :UInt64;   # records that break the data model: their bytes are kept, a value of them is `undecodable`
   handle @6 :Text;      # that a DID document claims, unverified; may be empty
   status @7 :Text;      # empty while the account is active; else the repository is hidden
 }

@@ -74,6 +74,9 @@ pub const IMPORT_CHUNKS_QUEUED_MAX: usize = 4;
 pub const IMPORT_IDLE_SECONDS_MAX: u64 = 60;
 /// Chunks of an export that wait for the connection.
 pub const EXPORT_CHUNKS_QUEUED_MAX: usize = 4;
+/// Most records that are hashed for one proof: those of the nodes on its path. A node holds four on average, and a
+/// million records make a path of ten nodes; only keys that were mined for their depth come near this.
+pub const PROOF_RECORDS_MAX: u64 = 4_096;
 /// How far in the future a commit's rev may be, in microseconds: five minutes, for clocks that differ.
 pub const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
 

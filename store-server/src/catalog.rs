@@ -59,6 +59,7 @@ pub(crate) struct RepoEntry {
     pub(crate) segment: SegmentId,
     pub(crate) records: u64,
     pub(crate) missing: u64,
+    pub(crate) invalid: u64,
     pub(crate) blocks: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_stored: u64,
@@ -352,6 +353,7 @@ fn encode_repo(entry: &RepoEntry) -> Result<Vec<u8>> {
     wire.set_bytes_stored(entry.bytes_stored);
     wire.set_imported(entry.imported);
     wire.set_missing(entry.missing);
+    wire.set_invalid(entry.invalid);
     wire.set_handle(&entry.handle);
     wire.set_status(entry.status.as_str());
     match &entry.verdict {
@@ -408,6 +410,7 @@ fn decode_repo(bytes: &[u8]) -> Result<RepoEntry> {
         bytes_stored: wire.get_bytes_stored(),
         imported: wire.get_imported(),
         missing: wire.get_missing(),
+        invalid: wire.get_invalid(),
         verdict: match wire.get_verdict().map_err(|e| damaged(WHAT, e))? {
             catalog_capnp::Verdict::Unchecked => Verdict::Unchecked,
             catalog_capnp::Verdict::LegacyCommit => Verdict::LegacyCommit,
@@ -448,6 +451,7 @@ mod tests {
             bytes_stored: 4,
             imported: -5,
             missing: 6,
+            invalid: 9,
             verdict: Verdict::Valid {
                 key: "did:key:z1".into(),
                 document: [7; 32],

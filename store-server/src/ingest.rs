@@ -147,6 +147,7 @@ impl Store {
             segment: segment.id,
             records: segment.records,
             missing: segment.missing,
+            invalid: segment.invalid,
             blocks: blocks.blocks_count() as u64,
             bytes_in: blocks.bytes_read(),
             bytes_stored: segment.bytes,
@@ -212,7 +213,7 @@ impl Store {
         total: u64,
         progress: &mut impl FnMut(Progress),
     ) -> Result<Spool> {
-        let mut spool = SpoolWriter::new(&self.inner().directory);
+        let mut spool = SpoolWriter::new(&self.inner().directory, self.inner().import_memory_bytes);
         let mut reported = 0;
         while let Some(block) = blocks.next_block()? {
             spool.insert(&block.verify()?)?;

@@ -25,4 +25,5 @@ pub use server::Server;
 pub use store::{
     Absence, CollectionCount, Keys, Lookup, RecordRef, Repo, Rows, Stats, Store, Summary,
 };
+pub use tree::RecordProof;
 pub use verdict::{Status, StatusError, Verdict};

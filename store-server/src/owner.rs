@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use carrack_client::{Address, Client};
 use carrack_schema::Code;
+use carrack_schema::limits::IMPORT_MEMORY_BYTES;
 use carrack_segment::{Directory, Fs};
 
 use crate::clock::SystemClock;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub listen: Vec<Address>,
     /// Threads that serve connections.
     pub workers: usize,
+    /// Bytes of blocks that one import keeps in memory before it goes on in a file in `DATA/tmp`.
+    pub import_memory_bytes: usize,
 }
 
 impl Default for Settings {
@@ -52,6 +55,7 @@ impl Default for Settings {
         Self {
             listen: Vec::new(),
             workers: 1,
+            import_memory_bytes: IMPORT_MEMORY_BYTES,
         }
     }
 }
@@ -114,11 +118,15 @@ impl Owner {
         let unusable =
             |error| Error::because(Code::Unavailable, folder.words("cannot be used"), error);
         let directory: Arc<dyn Directory> = Arc::new(Fs::open(&folder.0).map_err(unusable)?);
-        let store =
-            Store::open(directory, Arc::new(SystemClock)).map_err(|error| match error.code() {
-                Code::Overloaded => folder.in_use(),
-                _ => error,
-            })?;
+        let store = Store::open_with(
+            directory,
+            Arc::new(SystemClock),
+            settings.import_memory_bytes,
+        )
+        .map_err(|error| match error.code() {
+            Code::Overloaded => folder.in_use(),
+            _ => error,
+        })?;
         let mut unix = vec![folder.bind_socket()?];
         let mut tcp: Vec<SocketAddr> = Vec::new();
         for address in &settings.listen {
@@ -443,7 +451,7 @@ mod tests {
         ] {
             let settings = Settings {
                 listen: vec![address.clone()],
-                workers: 1,
+                ..Settings::default()
             };
             let refused = Owner::start(&DataFolder::new(base.path().join("store")), &settings);
             assert_eq!(

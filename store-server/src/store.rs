@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carrack_repack::{RepoHead, StoredRow, page};
-use carrack_schema::limits::IMPORTS_MAX;
+use carrack_schema::limits::{IMPORT_MEMORY_BYTES, IMPORTS_MAX};
 use carrack_schema::{Cid, Code, Did, Handle, Nsid, RecordPath, Tid, cid::Codec};
 use carrack_segment::{Directory, Extent, Index, Lock, Segment};
 use tokio::sync::watch;
@@ -30,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) catalog: Catalog,
     pub(crate) clock: Arc<dyn Clock>,
     segments: Mutex<HashMap<SegmentId, Arc<OpenSegment>>>,
+    pub(crate) import_memory_bytes: usize,
     imports: AtomicUsize,
     closing: watch::Sender<bool>,
     /// Held as long as anything here can write, by whatever thread; so it is the last field.
@@ -77,6 +78,18 @@ impl Store {
     /// `overloaded` if another process holds the folder; if it cannot be used; if the catalog is damaged, missing beside
     /// segments, or of another version. A segment that is missing is no error here but of the repos in it.
     pub fn open(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::open_with(directory, clock, IMPORT_MEMORY_BYTES)
+    }
+
+    /// As [`open`](Self::open), with another bound on the bytes of blocks that one import keeps in memory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        directory: Arc<dyn Directory>,
+        clock: Arc<dyn Clock>,
+        import_memory_bytes: usize,
+    ) -> Result<Self> {
         let unusable =
             |error| Error::because(Code::Unavailable, "the data folder cannot be used", error);
         let lock = directory.lock(LOCK).map_err(|error| match error.kind() {
@@ -99,6 +112,7 @@ impl Store {
             catalog,
             clock,
             segments: Mutex::default(),
+            import_memory_bytes,
             imports: AtomicUsize::new(0),
             closing: watch::Sender::new(false),
             _lock: lock,
@@ -373,6 +387,8 @@ pub struct Summary {
     pub records: u64,
     /// Records whose block is not held; 0 unless it was imported as partial.
     pub missing: u64,
+    /// Records that break the data model; their bytes are kept as they are (RC2).
+    pub invalid: u64,
     /// Blocks of the CAR it came from.
     pub blocks: u64,
     /// Bytes of the CAR it came from.
@@ -397,6 +413,7 @@ impl Summary {
             commit: entry.commit,
             records: entry.records,
             missing: entry.missing,
+            invalid: entry.invalid,
             blocks: entry.blocks,
             bytes_in: entry.bytes_in,
             bytes_stored: entry.bytes_stored,

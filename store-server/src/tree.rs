@@ -7,8 +7,9 @@ use std::io::Write;
 
 use carrack_repack::node_page;
 use carrack_repo::export::{ExportStats, RecordRows, export};
-use carrack_repo::proof::{ProofMade, prove};
-use carrack_repo::{ErrorKind, RebuiltNodes, Rows, TreePlan, VerifiedRef};
+use carrack_repo::proof::prove;
+use carrack_repo::{BlockSource, ErrorKind, RebuiltNodes, Rows, TreePlan, VerifiedRef};
+use carrack_schema::limits::PROOF_RECORDS_MAX;
 use carrack_schema::{Cid, Code, RecordPath};
 use carrack_segment::Index;
 
@@ -84,6 +85,39 @@ impl RecordRows for TreeRows<'_> {
     }
 }
 
+/// What a proof came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordProof {
+    /// Whether it shows the record, or that there is none.
+    pub present: bool,
+    /// Bytes of the CAR.
+    pub bytes: u64,
+    /// Records that were hashed to make it.
+    pub hashed: u64,
+}
+
+/// The nodes of a proof, up to its limit.
+struct ProofNodes<'a, 'r>(RebuiltNodes<'a, TreeRows<'r>>);
+
+impl BlockSource for ProofNodes<'_, '_> {
+    fn get<'s>(
+        &'s mut self,
+        cid: &Cid,
+        scratch: &'s mut Vec<u8>,
+    ) -> carrack_repo::Result<Option<VerifiedRef<'s>>> {
+        if self.0.rows_count() > PROOF_RECORDS_MAX {
+            return Err(too_wide());
+        }
+        self.0.get(cid, scratch)
+    }
+}
+
+fn too_wide() -> carrack_repo::Error {
+    let words =
+        format!("the path of this record goes through more than {PROOF_RECORDS_MAX} records");
+    carrack_repo::Error::new(ErrorKind::LimitExceeded, words)
+}
+
 impl Repo {
     /// Writes the repo as a CAR: the commit, then each node before what is below it, with the records between in key
     /// order; exactly the blocks the commit reaches, each once.
@@ -105,11 +139,13 @@ impl Repo {
 
     /// Writes the small CAR that proves from the signed commit that a record is in the repo, or that there is none.
     ///
-    /// Reads every key, hashes only the records of the nodes on the path.
+    /// Reads every key, hashes only the records of the nodes on the path: [`PROOF_RECORDS_MAX`] at the most, some dozens
+    /// in a tree that nobody has made wide on purpose.
     ///
     /// # Errors
-    /// `incomplete` if the record's block is not held; `damaged` if the rows do not give the signed tree.
-    pub fn prove(&self, path: &RecordPath, out: &mut impl Write) -> Result<ProofMade> {
+    /// `incomplete` if the record's block is not held; `limitExceeded` for a path through more records than that;
+    /// `damaged` if the rows do not give the signed tree.
+    pub fn prove(&self, path: &RecordPath, out: &mut impl Write) -> Result<RecordProof> {
         // Asked first: a proof of what is not held is no damage.
         let record = match self.record(path)? {
             Lookup::Found(record) => Some(record.bytes()?.to_vec()),
@@ -117,7 +153,7 @@ impl Repo {
         };
         let mut rows = TreeRows::new(self)?;
         let plan = self.plan(&mut rows)?;
-        let mut nodes = RebuiltNodes::new(&plan, &mut rows);
+        let mut nodes = ProofNodes(RebuiltNodes::new(&plan, &mut rows));
         let in_tree = |_: &Cid| {
             record.ok_or_else(|| {
                 carrack_repo::Error::new(
@@ -127,7 +163,17 @@ impl Repo {
             })
         };
         let made = prove(self.commit()?, path, &mut nodes, in_tree, out);
-        made.map_err(|error| rows.error(error))
+        let hashed = nodes.0.rows_count();
+        match made {
+            Ok(_) if hashed > PROOF_RECORDS_MAX => Err(too_wide().into()),
+            Ok(made) => Ok(RecordProof {
+                present: made.record.is_some(),
+                bytes: made.bytes,
+                hashed,
+            }),
+            Err(error) if error.kind() == ErrorKind::LimitExceeded => Err(error.into()),
+            Err(error) => Err(rows.error(error)),
+        }
     }
 
     /// Returns the plan of the repo's tree, from the digests stored with it.

@@ -72,7 +72,15 @@ impl Store {
 
 fn start(folder: &Path) -> Owner {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    Owner::start(&DataFolder::new(folder), &Settings { listen, workers: 2 }).unwrap()
+    Owner::start(
+        &DataFolder::new(folder),
+        &Settings {
+            listen,
+            workers: 2,
+            ..Settings::default()
+        },
+    )
+    .unwrap()
 }
 
 async fn connect(owner: &Owner, door: Door) -> Client {

@@ -299,3 +299,72 @@ fn a_missing_node_is_refused_even_as_partial() {
         store.owner.shutdown();
     });
 }
+
+/// Returns records at paths that stand at these depths, `count` of each, in descending depth: a tree in which the path to
+/// the last is through all of them.
+fn wide(levels: std::ops::Range<u32>, count: usize) -> Vec<(String, Vec<u8>)> {
+    let mut records = Vec::new();
+    for (order, depth) in levels.rev().enumerate() {
+        let paths = (0_u64..).map(|i| format!("com.example.wide/{order}-{i}"));
+        let fitting = paths.filter(|path| kit::mst::height(path.as_bytes()) == depth);
+        records.extend(fitting.take(count).map(|path| (path, b"\xa0".to_vec())));
+    }
+    records
+}
+
+#[test]
+fn a_proof_hashes_so_many_records_and_no_more() {
+    use carrack_schema::limits::{MST_NODE_ENTRIES_MAX, PROOF_RECORDS_MAX};
+    assert_eq!(PROOF_RECORDS_MAX, 4 * MST_NODE_ENTRIES_MAX as u64);
+    for (levels, fits) in [(0..4, true), (0..5, false)] {
+        let extra = wide(levels, MST_NODE_ENTRIES_MAX);
+        let last = extra.iter().map(|(path, _)| path).max().unwrap().clone();
+        let repo = RepoSpec {
+            records: 0,
+            seed: 99,
+            extra,
+            ..RepoSpec::default()
+        }
+        .build();
+        door::through(Door::InProcess, &async |store| {
+            must_import(&store.session, &repo.car(Order::Pds)).await;
+            let proof = store
+                .session
+                .store()
+                .repo(repo.did.as_str())
+                .record(&last)
+                .prove()
+                .await;
+            match proof {
+                Ok(proof) => assert!(fits && proof.unwrap().present),
+                Err(error) => assert!(!fits && error.code() == Code::LimitExceeded, "{error}"),
+            }
+            let path = last.parse().unwrap();
+            let stored = store.owner.store().repo(&repo.did).unwrap().unwrap();
+            if let Ok(proof) = stored.prove(&path, &mut Vec::new()) {
+                assert_eq!(proof.hashed, PROOF_RECORDS_MAX);
+            }
+            store.owner.shutdown();
+        });
+    }
+    // What nobody made on purpose is far from it.
+    let repo = RepoSpec {
+        records: 20_000,
+        seed: 100,
+        mix: Mix::SOCIAL,
+        ..RepoSpec::default()
+    }
+    .build();
+    door::through(Door::InProcess, &async |store| {
+        must_import(&store.session, &repo.car(Order::Pds)).await;
+        let stored = store.owner.store().repo(&repo.did).unwrap().unwrap();
+        for record in repo.records.iter().step_by(1_000) {
+            let proof = stored
+                .prove(&record.path.parse().unwrap(), &mut Vec::new())
+                .unwrap();
+            assert!(proof.hashed < 200, "{proof:?}");
+        }
+        drop(stored);
+        store.owner.shutdown();
+    });
+}

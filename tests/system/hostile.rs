@@ -178,3 +178,36 @@ fn garbage_on_a_socket_disturbs_nobody() {
         store.owner.shutdown();
     });
 }
+
+#[test]
+fn a_call_on_something_nobody_handed_out_is_refused() {
+    use capnp_futures::serialize;
+    use capnp_rpc::rpc_capnp::message;
+    door::through(Door::Unix, &async |store| {
+        let socket = store.folder.path().join("carrack.sock");
+        let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+        let (mut input, mut output) = stream.compat().split();
+        let mut builder = capnp::message::Builder::new_default();
+        let mut call = builder.init_root::<message::Builder<'_>>().init_call();
+        call.set_question_id(7);
+        call.reborrow().init_target().set_imported_cap(12_345);
+        serialize::write_message(&mut output, &builder)
+            .await
+            .unwrap();
+        let options = capnp::message::ReaderOptions::new();
+        // Either answer will do: that this call failed, or that the connection is over.
+        let reply = serialize::try_read_message(&mut input, options)
+            .await
+            .unwrap();
+        if let Some(reply) = reply {
+            let reply = reply
+                .get_root::<message::Reader<'_>>()
+                .unwrap()
+                .which()
+                .unwrap();
+            assert!(matches!(reply, message::Abort(_) | message::Return(_)));
+        }
+        assert!(store.session.about().await.is_ok());
+        store.owner.shutdown();
+    });
+}

@@ -205,7 +205,8 @@ fn records_that_break_the_data_model_keep_their_bytes() {
     }
     .build();
     door::through(Door::InProcess, &async |store| {
-        must_import(&store.session, &repo.car(Order::Pds)).await;
+        let report = must_import(&store.session, &repo.car(Order::Pds)).await;
+        assert_eq!(report.info.invalid, odd.len() as u64);
         let reader = store.session.store().repo(repo.did.as_str());
         for (path, bytes) in odd {
             let record = reader.record(path);

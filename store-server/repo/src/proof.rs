@@ -211,6 +211,41 @@ pub enum Finding {
     Absent,
 }
 
+/// Returns the paths of the records that a proof's CAR holds, in no certain order, for [`verify_proof`] to check:
+/// what is found here is only where to look. At most [`PROOF_BLOCKS_MAX`], one for each block.
+///
+/// # Errors
+/// Of reading the CAR, as [`verify_proof`]; [`ErrorKind::Incomplete`] if its commit is missing.
+pub fn paths_in(car: &[u8]) -> Result<Vec<RecordPath>> {
+    let (root, blocks) = ProofBlocks::read(car)?;
+    let commit = blocks.block(&root).ok_or_else(|| missing("commit", root))?;
+    let mut paths = Vec::new();
+    let mut stack = vec![AnyCommit::parse(commit.bytes())?.data()];
+    let mut nodes_left = PROOF_BLOCKS_MAX;
+    while let (Some(cid), Some(left)) = (stack.pop(), nodes_left.checked_sub(1)) {
+        nodes_left = left;
+        // What is no node is no part of the tree, and a child that is not there is none of the proof's.
+        let Some(Ok(node)) = blocks.block(&cid).map(|block| Node::parse(block.bytes())) else {
+            continue;
+        };
+        let mut children: Vec<Cid> = node.left().into_iter().collect();
+        for entry in node.entries() {
+            let path = std::str::from_utf8(entry.key)
+                .ok()
+                .and_then(|key| key.parse().ok());
+            if let Some(path) = path
+                && blocks.block(&entry.value).is_some()
+                && paths.len() < PROOF_BLOCKS_MAX
+            {
+                paths.push(path);
+            }
+            children.extend(entry.tree);
+        }
+        stack.extend(children.into_iter().rev());
+    }
+    Ok(paths)
+}
+
 /// Checks the CAR of a proof: one that [`prove`] made, or a `sync.getRecord` answer of any other server.
 ///
 /// # Errors
@@ -219,22 +254,7 @@ pub enum Finding {
 /// [`ErrorKind::WrongDid`]; as [`find`] and [`AnyCommit::parse`]. A signature that is not the key's is no error:
 /// it stands in the outcome.
 pub fn verify_proof(car: &[u8], question: ProofQuestion<'_>) -> Result<ProofOutcome> {
-    let limits = CarLimits {
-        bytes_max: PROOF_BYTES_MAX,
-        blocks_max: PROOF_BLOCKS_MAX,
-        ..CarLimits::default()
-    };
-    let mut reader = CarBlocks::open(car, limits)?;
-    let root = reader.root();
-    let mut blocks = ProofBlocks::default();
-    while let Some(block) = reader.next_block()? {
-        let block = block.verify()?;
-        blocks.0.insert(*block.cid(), block);
-    }
-    let missing = |what: &str, cid: Cid| {
-        let message = format!("the proof does not hold the {what} {cid}");
-        Error::new(ErrorKind::Incomplete, message).with_cid(cid)
-    };
+    let (root, mut blocks) = ProofBlocks::read(car)?;
     let block = blocks.block(&root).ok_or_else(|| missing("commit", root))?;
     let commit = AnyCommit::parse(block.bytes())?;
     if let Some(did) = question.did {
@@ -277,7 +297,29 @@ pub fn verify_proof(car: &[u8], question: ProofQuestion<'_>) -> Result<ProofOutc
 #[derive(Default)]
 struct ProofBlocks(HashMap<Cid, VerifiedBlock>);
 
+fn missing(what: &str, cid: Cid) -> Error {
+    let message = format!("the proof does not hold the {what} {cid}");
+    Error::new(ErrorKind::Incomplete, message).with_cid(cid)
+}
+
 impl ProofBlocks {
+    /// Reads and hashes all blocks of a proof's CAR, and says which its root is.
+    fn read(car: &[u8]) -> Result<(Cid, Self)> {
+        let limits = CarLimits {
+            bytes_max: PROOF_BYTES_MAX,
+            blocks_max: PROOF_BLOCKS_MAX,
+            ..CarLimits::default()
+        };
+        let mut reader = CarBlocks::open(car, limits)?;
+        let root = reader.root();
+        let mut blocks = Self::default();
+        while let Some(block) = reader.next_block()? {
+            let block = block.verify()?;
+            blocks.0.insert(*block.cid(), block);
+        }
+        Ok((root, blocks))
+    }
+
     fn block(&self, cid: &Cid) -> Option<VerifiedRef<'_>> {
         self.0.get(cid).map(VerifiedRef::from)
     }

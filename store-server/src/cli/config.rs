@@ -16,6 +16,8 @@ pub(super) struct Config {
     pub(super) listen: Vec<String>,
     /// Threads that serve connections.
     pub(super) workers: Option<usize>,
+    /// MiB of blocks that one import keeps in memory before it goes on in a file.
+    pub(super) import_memory_mib: Option<usize>,
 }
 
 impl Config {
@@ -45,10 +47,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Config::read(folder.path()).unwrap(), Config::default());
         let file = folder.path().join("config.toml");
-        std::fs::write(&file, "listen = ['127.0.0.1:1']\nworkers = 3").unwrap();
+        std::fs::write(
+            &file,
+            "listen = ['127.0.0.1:1']\nworkers = 3\nimport_memory_mib = 4",
+        )
+        .unwrap();
         let expected = Config {
             listen: vec!["127.0.0.1:1".into()],
             workers: Some(3),
+            import_memory_mib: Some(4),
         };
         assert_eq!(Config::read(folder.path()).unwrap(), expected);
         std::fs::write(&file, "listne = []").unwrap();

@@ -188,10 +188,22 @@ fn print(outcome: &str, report: &ImportReport, output: &mut Output) -> Result {
             "blocks": report.blocks,
             "bytesIn": info.bytes_in,
             "bytesStored": info.bytes_stored,
+            "missing": info.missing,
+            "invalid": info.invalid,
             "collections": collections,
             "verdict": source.verdict.as_str(),
             "outcome": outcome,
         }));
+    }
+    let mut notes = vec![source.verdict.words().to_owned()];
+    if info.missing > 0 {
+        notes.push(format!("{} records missing", info.missing));
+    }
+    if info.invalid > 0 {
+        notes.push(format!(
+            "{} records break the data model, see `carrack list --invalid`",
+            info.invalid
+        ));
     }
     output.line(&format!(
         "{outcome} {} at rev {}: {} records, {} blocks, {} bytes stored in {} ({})",
@@ -201,6 +213,6 @@ fn print(outcome: &str, report: &ImportReport, output: &mut Output) -> Result {
         report.blocks,
         info.bytes_in,
         info.bytes_stored,
-        source.verdict.words(),
+        notes.join(", "),
     ))
 }

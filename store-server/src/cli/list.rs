@@ -23,11 +23,14 @@ pub(super) struct Arguments {
     #[arg(value_name = "REPO[/COLLECTION]")]
     what: Target,
     /// Stop after this many records
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "invalid", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// From the last to the first
     #[arg(long)]
     reverse: bool,
+    /// Only records that break the data model, with what is wrong with them
+    #[arg(long)]
+    invalid: bool,
     /// Go on where another listing stopped
     #[arg(long, value_name = "C")]
     cursor: Option<Cursor>,
@@ -60,7 +63,7 @@ pub(super) async fn run(
                 page.source.rev
             ));
         }
-        print(&page, &arguments.what, output)?;
+        print(&page, arguments, output)?;
         left = left.saturating_sub(page.records.len() as u64);
         cursor = page.next;
         let Some(next) = &cursor else {
@@ -86,7 +89,7 @@ fn listing(session: &Session, arguments: &Arguments, json: bool) -> Listing {
         reverse: arguments.reverse,
         ..Range::default()
     };
-    let want = if json {
+    let want = if json || arguments.invalid {
         Want::value().with_cid()
     } else {
         Want::default().with_cid()
@@ -97,8 +100,16 @@ fn listing(session: &Session, arguments: &Arguments, json: bool) -> Listing {
     }
 }
 
-fn print(page: &Page, target: &Target, output: &mut Output) -> Result {
+fn print(page: &Page, arguments: &Arguments, output: &mut Output) -> Result {
+    let target = &arguments.what;
     for record in &page.records {
+        let wrong = match &record.body {
+            Body::Undecodable(why) => Some(why),
+            _ => None,
+        };
+        if arguments.invalid && wrong.is_none() {
+            continue;
+        }
         let collection = target
             .collection
             .as_ref()
@@ -106,9 +117,12 @@ fn print(page: &Page, target: &Target, output: &mut Output) -> Result {
         let uri = format!("at://{}/{collection}/{}", page.source.did, record.rkey);
         if output.is_json() {
             output.object(&object(&uri, record))?;
-        } else {
-            let cid = record.cid.map(|cid| cid.to_string()).unwrap_or_default();
-            output.line(&format!("{uri}\t{cid}"))?;
+            continue;
+        }
+        let cid = record.cid.map(|cid| cid.to_string()).unwrap_or_default();
+        match wrong {
+            None => output.line(&format!("{uri}\t{cid}"))?,
+            Some(why) => output.line(&format!("{uri}\t{cid}\t{why}"))?,
         }
     }
     Ok(())

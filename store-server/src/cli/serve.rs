@@ -3,6 +3,7 @@
 use carrack_client::Address;
 use carrack_schema::Code;
 use carrack_schema::codes::Exit;
+use carrack_schema::limits::{IMPORT_MEMORY_BYTES, MIB};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,7 +20,7 @@ Examples:
   carrack serve --data /srv/at --listen unix:/run/user/1000/carrack/store.sock
 
 The data folder's socket is always served; commands on the same folder find it by themselves.
-DIR/config.toml may hold `listen` and `workers`; a flag wins over it.")]
+DIR/config.toml may hold `listen`, `workers` and `import_memory_mib`; a flag wins over it.")]
 pub(super) struct Arguments {
     /// Also listen there: unix:PATH or IP:PORT (port 0 takes a free one); may be repeated
     #[arg(long, value_name = "ADDR")]
@@ -27,6 +28,9 @@ pub(super) struct Arguments {
     /// Threads that serve connections [default: one per core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// MiB of blocks that one import keeps in memory before it goes on in a file [default: 32]
+    #[arg(long, value_name = "MIB")]
+    import_memory: Option<usize>,
 }
 
 pub(super) async fn run(
@@ -81,8 +85,10 @@ fn settings(folder: &DataFolder, arguments: Arguments) -> Result<Settings> {
         arguments.listen
     };
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let mib = arguments.import_memory.or(config.import_memory_mib);
     Ok(Settings {
         listen,
         workers: arguments.workers.or(config.workers).unwrap_or_else(cores),
+        import_memory_bytes: mib.map_or(IMPORT_MEMORY_BYTES, |mib| mib.saturating_mul(MIB)),
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use carrack_repack::head::RepoHead;
 use carrack_repack::{PageBuilder, node_page};
-use carrack_repo::{AnyCommit, VerifiedRef};
+use carrack_repo::{AnyCommit, VerifiedRef, cbor};
 use carrack_schema::cid::CID_BYTES;
 use carrack_schema::limits::COLLECTIONS_MAX;
 use carrack_schema::{Cid, Code, Did};
@@ -20,6 +20,7 @@ pub(super) struct PackedSegment {
     pub(super) id: SegmentId,
     pub(super) records: u64,
     pub(super) missing: u64,
+    pub(super) invalid: u64,
     pub(super) bytes: u64,
     pub(super) collections: Vec<CollectionCount>,
 }
@@ -32,6 +33,7 @@ pub(super) struct Packer {
     page_number: u32,
     records: u64,
     missing: u64,
+    invalid: u64,
     collections: Vec<CollectionCount>,
 }
 
@@ -53,6 +55,7 @@ impl Packer {
             page_number: 0,
             records: 0,
             missing: 0,
+            invalid: 0,
             collections: Vec::new(),
         })
     }
@@ -67,6 +70,8 @@ impl Packer {
         rkey: &str,
         block: &VerifiedRef<'_>,
     ) -> Result<()> {
+        // A record that breaks the data model is kept as it is, and its siblings with it (RC2, DR3).
+        self.invalid += u64::from(cbor::validate(block.bytes()).is_err());
         self.make_room(block.bytes().len())?;
         let ordinal = self.page.push(block);
         self.row(collection, rkey, ordinal)
@@ -155,6 +160,7 @@ impl Packer {
             id: self.id,
             records: self.records,
             missing: self.missing,
+            invalid: self.invalid,
             bytes: sealed.bytes,
             collections: self.collections,
         })

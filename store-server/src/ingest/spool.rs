@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use carrack_repo::{BlockIndex, BlockPlace, BlockSet, VerifiedBlock, VerifiedRef};
-use carrack_schema::limits::IMPORT_MEMORY_BYTES;
 use carrack_schema::{Cid, Code};
 use carrack_segment::{Directory, File, Map};
 
@@ -58,11 +57,7 @@ impl Drop for TemporaryName {
 }
 
 impl SpoolWriter {
-    pub(super) fn new(directory: &Arc<dyn Directory>) -> Self {
-        Self::with_memory(directory, IMPORT_MEMORY_BYTES)
-    }
-
-    fn with_memory(directory: &Arc<dyn Directory>, memory_bytes_max: usize) -> Self {
+    pub(super) fn new(directory: &Arc<dyn Directory>, memory_bytes_max: usize) -> Self {
         let (memory, directory) = (BlockSet::default(), directory.clone());
         Self {
             memory,
@@ -226,7 +221,7 @@ mod tests {
     fn blocks_come_back_from_memory_and_file_and_nothing_stays() {
         const BLOCKS: usize = 2_000;
         let (_folder, directory) = directory();
-        let mut spool = SpoolWriter::with_memory(&directory, 500_000);
+        let mut spool = SpoolWriter::new(&directory, 500_000);
         for i in (0..BLOCKS).chain(0..BLOCKS) {
             spool.insert(&block(i)).unwrap();
         }
@@ -248,7 +243,7 @@ mod tests {
     #[test]
     fn a_writer_that_is_dropped_leaves_nothing() {
         let (_folder, directory) = directory();
-        let mut spool = SpoolWriter::with_memory(&directory, 0);
+        let mut spool = SpoolWriter::new(&directory, 0);
         spool.insert(&block(1)).unwrap();
         assert_eq!(directory.list(TMP).unwrap().len(), 1);
         drop(spool);
@@ -258,7 +253,7 @@ mod tests {
     #[test]
     fn a_file_that_changed_is_the_disks_fault() {
         let (_folder, directory) = directory();
-        let mut spool = SpoolWriter::with_memory(&directory, 0);
+        let mut spool = SpoolWriter::new(&directory, 0);
         spool.insert(&block(1)).unwrap();
         spool.insert(&block(2)).unwrap();
         spool.overflow.as_mut().unwrap().flush().unwrap();

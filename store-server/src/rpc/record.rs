@@ -68,7 +68,7 @@ impl record_cap::Server for RecordObject {
             let made = repo.prove(&self.path, &mut car)?;
             let mut proof = results.init_proof();
             view::source(proof.reborrow().init_source(), repo.summary());
-            proof.set_present(made.record.is_some());
+            proof.set_present(made.present);
             proof.set_car(&car);
             Ok(())
         })

@@ -143,6 +143,7 @@ pub(super) fn repo_info(mut wire: wire_info::Builder<'_>, repo: &Summary) {
     wire.set_bytes_stored(repo.bytes_stored);
     wire.set_imported(repo.imported);
     wire.set_missing(repo.missing);
+    wire.set_invalid(repo.invalid);
     wire.set_handle(&repo.handle);
     wire.set_status(repo.status.as_str());
 }
