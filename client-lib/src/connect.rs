@@ -103,7 +103,6 @@ impl Client {
         Session(Handle::open(
             self.shared.clone(),
             GATE,
-            None,
             Hop::Session {
                 credential: credential.to_owned(),
             },

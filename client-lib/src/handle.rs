@@ -39,9 +39,6 @@ pub(crate) struct Handle(Arc<Slot>);
 struct Slot {
     id: u64,
     shared: Arc<Shared>,
-    /// Releasing a parent before the hop on it was sent would lose the hop; the channel is in order, so
-    /// keeping the parent is only needed to keep a chain's life visible in one place.
-    _parent: Option<Handle>,
 }
 
 impl Drop for Slot {
@@ -52,18 +49,15 @@ impl Drop for Slot {
 }
 
 impl Handle {
-    pub(crate) fn open(shared: Arc<Shared>, parent: u64, keep: Option<Self>, hop: Hop) -> Self {
+    pub(crate) fn open(shared: Arc<Shared>, parent: u64, hop: Hop) -> Self {
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let _closed = shared.commands.send(Command::Open { id, parent, hop });
-        Self(Arc::new(Slot {
-            id,
-            shared,
-            _parent: keep,
-        }))
+        Self(Arc::new(Slot { id, shared }))
     }
 
     fn hop(&self, hop: Hop) -> Self {
-        Self::open(self.0.shared.clone(), self.0.id, Some(self.clone()), hop)
+        // The channel keeps order, so a parent that is released next has carried its hop.
+        Self::open(self.0.shared.clone(), self.0.id, hop)
     }
 
     pub(crate) fn call(&self, call: Call) {

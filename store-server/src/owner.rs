@@ -22,7 +22,7 @@ use carrack_segment::{Directory, Fs};
 
 use crate::clock::SystemClock;
 use crate::error::{Error, Result};
-use crate::server::Server;
+use crate::server::{Server, wait_until};
 use crate::store::{LOCK, Store};
 
 /// Name of the socket in a data folder, or of the file that says where it is.
@@ -33,6 +33,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// How often, and after which pause, opening a folder is tried while another process holds it: 20 seconds in all.
 const OPEN_ATTEMPTS: u32 = 400;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long shutting down waits for threads that have nothing left to do but end.
+const RELEASE_GRACE: Duration = Duration::from_secs(5);
 
 /// A data folder's path, and how its owner is reached.
 #[derive(Clone, Debug)]
@@ -176,6 +179,10 @@ impl Owner {
     pub fn shutdown(self) {
         self.remove_sockets();
         self.server.shutdown();
+        // A thread that has given its last answer may be about to let go of the store, and with it of the lock.
+        if !wait_until(RELEASE_GRACE, || self.store.is_last()) {
+            tracing::warn!("something still uses the store; its folder stays locked until it ends");
+        }
     }
 
     fn remove_sockets(&self) {

@@ -174,7 +174,7 @@ impl Server {
 }
 
 /// Waits for something that other threads bring about, and says whether it came before the deadline.
-fn wait_until(grace: Duration, done: impl Fn() -> bool) -> bool {
+pub(crate) fn wait_until(grace: Duration, done: impl Fn() -> bool) -> bool {
     let deadline = std::time::Instant::now() + grace;
     while !done() {
         if std::time::Instant::now() >= deadline {

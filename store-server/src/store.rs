@@ -254,6 +254,11 @@ impl Store {
         *self.0.closing.borrow()
     }
 
+    /// Says whether this is the only handle of the store: nobody else uses it, and dropping it frees the folder.
+    pub(crate) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Returns the number of imports that run.
     pub fn imports(&self) -> usize {
         self.0.imports.load(Ordering::Acquire)

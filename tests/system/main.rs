@@ -5,6 +5,7 @@ mod door;
 mod exports;
 mod fixtures;
 mod hostile;
+mod hostile_cars;
 mod imports;
 mod listings;
 mod reads;
