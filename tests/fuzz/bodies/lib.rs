@@ -1,0 +1,18 @@
+//! What is fuzzed: one function a target, each with the properties it asserts.
+//!
+//! libFuzzer calls them through `fuzz_targets/`; on stable Rust `tests/fuzz_replay` includes this very file and runs
+//! them on the corpora. They take any bytes, must be deterministic, and panic only when a property is broken.
+
+pub mod blocks;
+pub mod car;
+pub mod cbor;
+pub mod commit;
+pub mod did_document;
+pub mod keys;
+pub mod mst;
+pub mod names;
+pub mod oracle;
+pub mod proof;
+pub mod segment;
+pub mod value;
+pub mod wire;

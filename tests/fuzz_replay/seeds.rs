@@ -1,0 +1,550 @@
+//! The seeds of the corpora: small inputs made by the kit, so that fuzzing starts where the formats are.
+//!
+//! What fuzzing adds to them later has names of 40 hexadecimal digits. Names and DID documents are text, and their seeds
+//! are files that people write.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use capnp::message::{Builder, HeapAllocator};
+use carrack_repack::value::Plan;
+use carrack_repack::{PageBuilder, RepoHead, node_page};
+use carrack_repo::VerifiedRef;
+use carrack_schema::cid::Codec;
+use carrack_schema::wire::record_capnp::value;
+use carrack_schema::{Cid, Tid};
+use carrack_segment::format::{HEADER_BYTES, TRAILER_BYTES};
+use carrack_segment::{Directory, Fs, Place, SegmentWriter, Target};
+use kit::cbor::{Value, cid_of};
+use kit::edit::Changes;
+use kit::mst::{self, Form, Leaf};
+use kit::repo::BlockKind;
+use kit::{Curve, Order, Record, Repo, RepoSpec, car, commit};
+
+use crate::bodies::blocks::{SEPARATOR, unlink};
+use crate::bodies::keys::SIGNING;
+
+/// Inputs by name.
+type Seeds = BTreeMap<String, Vec<u8>>;
+
+/// Returns the seeds of every target that has such.
+pub(crate) fn all() -> Vec<(&'static str, Seeds)> {
+    vec![
+        ("car", cars()),
+        ("cbor", cbor()),
+        ("commit", commits()),
+        ("mst", trees()),
+        ("proof", proofs()),
+        ("segment", segments()),
+        ("value", values()),
+        ("wire", messages()),
+    ]
+}
+
+fn repo(records: usize) -> Repo {
+    RepoSpec {
+        records,
+        seed: 7,
+        ..RepoSpec::default()
+    }
+    .build()
+}
+
+fn named(seeds: &[(&str, &[u8])]) -> Seeds {
+    let owned = seeds
+        .iter()
+        .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()));
+    owned.collect()
+}
+
+fn cars() -> Seeds {
+    let mut seeds = Seeds::new();
+    let mut add = |name: &str, bytes: Vec<u8>| {
+        seeds.insert(name.to_owned(), bytes);
+    };
+    let small = repo(3).car(Order::PreOrder);
+    let sections = car::blocks(&small);
+    let root = car::roots(&small)[0];
+    let first = &small[sections[0].range.clone()];
+    add("empty-repo", repo(0).car(Order::Pds));
+    add("cut-inside-block", small[..small.len() - 9].to_vec());
+    add(
+        "cut-inside-length",
+        small[..sections[2].range.start + 1].to_vec(),
+    );
+    add("cut-inside-header", small[..20].to_vec());
+    add("block-twice", [&small[..], first].concat());
+    let head = car::header(&[root]);
+    add("header-only", head.clone());
+    add("two-roots", car::header(&[root, root]));
+    add("no-roots", car::header(&[]));
+    add("version-2", {
+        let mut head = head.clone();
+        *head.last_mut().expect("a header") = 2;
+        head
+    });
+    let section = |cid: &[u8]| {
+        let mut section = head.clone();
+        car::put_varint(&mut section, cid.len() as u64 + 2);
+        section.extend_from_slice(cid);
+        section.extend(b"\x81\x00");
+        section
+    };
+    add(
+        "cid-raw",
+        section(&[b"\x01\x55\x12\x20", &[7; 32][..]].concat()),
+    );
+    add("cid-v0", section(&[b"\x12\x20", &[7; 32][..]].concat()));
+    add("cid-identity", section(b"\x01\x71\x00\x03abc"));
+    add(
+        "cid-sha-512",
+        section(&[b"\x01\x71\x13\x40", &[7; 64][..]].concat()),
+    );
+    add(
+        "cid-blake3",
+        section(&[b"\x01\x71\x1e\x20", &[7; 32][..]].concat()),
+    );
+    add("cid-cut", section(b"\x01\x71\x12\x20abc"));
+    let with = |bytes: &[u8]| [&head[..], bytes].concat();
+    add("length-0", with(b"\0"));
+    add("length-not-minimal", with(b"\xa6\x00"));
+    add("length-of-3-gib", with(b"\x80\x80\x80\x80\x0c"));
+    add("length-of-10-bytes", with(&[0xff; 10]));
+    add("small-repo", small);
+    seeds
+}
+
+fn cbor() -> Seeds {
+    let nested = |depth: usize| {
+        let mut bytes = vec![0x81; depth - 1];
+        bytes.push(0x80);
+        bytes
+    };
+    let mut seeds = named(&[
+        ("ints", b"\x8a\x00\x17\x18\x18\x19\x01\x00\x1a\x00\x01\x00\x00\x1b\x00\x00\x00\x01\x00\x00\x00\x00\x20\x38\x18\x1b\x7f\xff\xff\xff\xff\xff\xff\xff\x3b\x7f\xff\xff\xff\xff\xff\xff\xff"),
+        ("int-beyond", b"\x1b\x80\x00\x00\x00\x00\x00\x00\x00"),
+        ("int-not-shortest", b"\x18\x17"),
+        ("float", b"\xfb\x3f\xf0\x00\x00\x00\x00\x00\x00"),
+        ("simples", b"\x83\xf4\xf5\xf6"),
+        ("undefined", b"\xf7"),
+        ("indefinite", b"\x9f\x01\xff"),
+        ("keys-in-order", b"\xa3\x61b\x01\x62aa\x02\x62ab\x03"),
+        ("keys-out-of-order", b"\xa2\x62aa\x01\x61b\x02"),
+        ("key-twice", b"\xa2\x61a\x01\x61a\x02"),
+        ("key-empty", b"\xa1\x60\x01"),
+        ("key-of-bytes", b"\xa1\x41a\x01"),
+        ("not-utf8", b"\x62\xc3\x28"),
+        ("link-short", b"\xd8\x2a\x42\x00\x01"),
+        ("link-without-prefix", b"\xd8\x2a\x42\x01\x71"),
+        ("link-empty", b"\xd8\x2a\x41\x00"),
+        ("tag-other", b"\xc1\x00"),
+        ("list-too-long", b"\x9b\x00\x00\x00\x01\x00\x00\x00\x00"),
+        ("trailing", b"\xf6\xf6"),
+        ("keys-with-dots", b"\xa2\x61a\xa1\x61b\x01\x63a.b\x02"),
+    ]);
+    seeds.insert("depth-32".to_owned(), nested(32));
+    seeds.insert("depth-33".to_owned(), nested(33));
+    seeds.extend(records());
+    let repo = repo(4);
+    for block in repo.blocks() {
+        let name = match block.kind {
+            BlockKind::Commit => "commit",
+            BlockKind::Node => "node",
+            BlockKind::Record => continue,
+        };
+        seeds.insert(name.to_owned(), block.bytes.to_vec());
+    }
+    seeds
+}
+
+/// Returns one record of each collection.
+fn records() -> Seeds {
+    let mut seeds = Seeds::new();
+    for record in &repo(60).records {
+        let (collection, _) = record.path.split_once('/').expect("a path");
+        let name = format!("record-{}", collection.replace('.', "-"));
+        seeds.entry(name).or_insert_with(|| record.bytes.to_vec());
+    }
+    seeds
+}
+
+fn values() -> Seeds {
+    let mut seeds = cbor();
+    seeds.retain(|name, _| !["commit", "node"].contains(&name.as_str()));
+    seeds
+}
+
+fn commits() -> Seeds {
+    let mut seeds = Seeds::new();
+    let mut add = |name: &str, bytes: Vec<u8>| {
+        seeds.insert(name.to_owned(), bytes);
+    };
+    let data = cid_of(b"\xa2\x61e\x80\x61l\xf6");
+    let did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
+    let fields = || commit::fields(did, "3jzfcijpj2z2a", data);
+    let without = |name: &str| {
+        let mut fields = fields();
+        fields.retain(|(key, _)| key != name);
+        fields
+    };
+    let with = |name: &'static str, value: Value| {
+        let mut fields = without(name);
+        fields.push((name.into(), value));
+        fields
+    };
+    let key = &*SIGNING;
+    add("current", commit::signed(fields(), key));
+    add(
+        "unknown-field",
+        commit::signed(with("zzz", Value::List(vec![Value::Null])), key),
+    );
+    add(
+        "prev-link",
+        commit::signed(with("prev", Value::Link(data)), key),
+    );
+    add("prev-missing", commit::signed(without("prev"), key));
+    add("rev-missing", commit::signed(without("rev"), key));
+    add(
+        "rev-odd",
+        commit::signed(with("rev", Value::text("3JZ")), key),
+    );
+    add(
+        "did-odd",
+        commit::signed(with("did", Value::text("did:")), key),
+    );
+    add(
+        "version-2",
+        commit::signed(with("version", Value::Int(2)), key),
+    );
+    let mut legacy = without("rev");
+    legacy.retain(|(key, _)| key != "version");
+    legacy.push(("version".into(), Value::Int(2)));
+    add("version-2-without-rev", commit::signed(legacy, key));
+    add(
+        "version-4",
+        commit::signed(with("version", Value::Int(4)), key),
+    );
+    let raw = Cid::new(Codec::Raw, [7; 32]);
+    add(
+        "data-raw",
+        commit::signed(with("data", Value::Link(raw)), key),
+    );
+    add("unsigned", Value::Map(fields()).encode());
+    let message = commit::signing_bytes(&fields());
+    add(
+        "sig-high-s",
+        commit::with_signature(fields(), key.sign_high_s(&message).to_vec()),
+    );
+    add(
+        "sig-der",
+        commit::with_signature(fields(), key.sign_der(&message)),
+    );
+    add("sig-zeros", commit::with_signature(fields(), vec![0; 64]));
+    let other = RepoSpec {
+        records: 0,
+        curve: Curve::P256,
+        ..RepoSpec::default()
+    };
+    add("p256", other.build().blocks()[0].bytes.to_vec());
+    seeds
+}
+
+/// Returns nodes of a repo, each after those below it; its root is the last.
+fn nodes(repo: &Repo) -> Vec<Vec<u8>> {
+    let blocks = repo.blocks();
+    let nodes = blocks.iter().rev();
+    nodes
+        .filter(|block| block.kind == BlockKind::Node)
+        .map(|block| block.bytes.to_vec())
+        .collect()
+}
+
+fn trees() -> Seeds {
+    let mut seeds = Seeds::new();
+    for records in [0, 1, 4, 20, 40] {
+        let repo = repo(records);
+        let blocks = nodes(&repo);
+        let input = unlink(blocks.iter().map(Vec::as_slice));
+        seeds.insert(format!("records-{records:02}"), input);
+    }
+    for (records, changes) in [(12, 2), (25, 6)] {
+        let old = repo(records);
+        let new = old.next_version(&old.random_edits(
+            3,
+            Changes {
+                added: changes,
+                changed: changes / 2,
+                deleted: changes / 2,
+            },
+        ));
+        let (mut blocks, mut more) = (nodes(&old), nodes(&new));
+        let roots = [blocks.pop(), more.pop()];
+        blocks.append(&mut more);
+        blocks.extend(roots.into_iter().flatten());
+        let input = unlink(blocks.iter().map(Vec::as_slice));
+        seeds.insert(format!("two-trees-{records}"), input);
+    }
+    for (name, form) in [
+        ("without-nulls", Form::WithoutNulls),
+        ("without-prefixes", Form::WithoutPrefixes),
+        ("first-prefix", Form::FirstPrefix),
+        ("long-prefix", Form::LongPrefix),
+        ("swapped-map-keys", Form::SwappedMapKeys),
+    ] {
+        let repo = repo(8);
+        let leaves: Vec<Leaf<'_>> = repo
+            .records
+            .iter()
+            .map(|record| Leaf {
+                key: record.path.as_bytes(),
+                cid: record.cid,
+            })
+            .collect();
+        let heights: Vec<u32> = leaves.iter().map(|leaf| mst::height(leaf.key)).collect();
+        let mut shape = mst::shape(&heights);
+        shape.form = form;
+        let tree = mst::encode(&shape, &leaves);
+        let input = unlink(tree.nodes.iter().map(|node| &node.bytes[..]));
+        seeds.insert(name.to_owned(), input);
+    }
+    seeds.insert("keys-swapped".to_owned(), {
+        let repo = repo(20);
+        let (_, blocks) = swapped_nodes(&repo);
+        unlink(blocks.iter().map(Vec::as_slice))
+    });
+    // A node without entries above another: no place in a tree is like that.
+    let empty_above = [
+        b"\xa2\x61e\x80\x61l\xf6",
+        SEPARATOR,
+        b"\xa2\x61e\x80\x61l\xd8\x2a\x58\x25\x00\x01\x71\x12\x20",
+        &[0; 31],
+        b"\x01",
+    ];
+    seeds.insert("empty-above-empty".to_owned(), empty_above.concat());
+    seeds
+}
+
+/// Returns the nodes of a tree of this repo's records in which the keys on both sides of a higher one changed places:
+/// each node is in order, the tree is not. The root is the last. Returns one of the two records besides.
+fn swapped_nodes(repo: &Repo) -> (&Record, Vec<Vec<u8>>) {
+    let mut leaves: Vec<Leaf<'_>> = repo
+        .records
+        .iter()
+        .map(|record| Leaf {
+            key: record.path.as_bytes(),
+            cid: record.cid,
+        })
+        .collect();
+    let heights: Vec<u32> = leaves.iter().map(|leaf| mst::height(leaf.key)).collect();
+    let shape = mst::shape(&heights);
+    let is_low = |at: usize| heights[at] == 0;
+    let parting = (1..leaves.len() - 1).find(|&at| !is_low(at) && is_low(at - 1) && is_low(at + 1));
+    let parting = parting.expect("a key above two of the lowest nodes");
+    leaves.swap(parting - 1, parting + 1);
+    let tree = mst::encode(&shape, &leaves);
+    let nodes = tree.nodes.into_iter().map(|node| node.bytes);
+    (&repo.records[parting + 1], nodes.collect())
+}
+
+fn proofs() -> Seeds {
+    let mut seeds = Seeds::new();
+    let proof = |path: &str, blocks: &[&[u8]]| {
+        let blocks = unlink(blocks.iter().copied());
+        [path.as_bytes(), SEPARATOR, &blocks].concat()
+    };
+    for records in [1, 5, 30] {
+        let repo = repo(records);
+        let all = repo.blocks();
+        let middle = &repo.records[records / 2];
+        // The record asked for, the nodes from below, the commit.
+        let blocks: Vec<&[u8]> = [&middle.bytes[..]]
+            .into_iter()
+            .chain(
+                all.iter()
+                    .rev()
+                    .filter(|block| block.kind != BlockKind::Record)
+                    .map(|block| block.bytes),
+            )
+            .collect();
+        seeds.insert(format!("present-{records}"), proof(&middle.path, &blocks));
+        let absent = format!("{}~", middle.path);
+        seeds.insert(format!("absent-{records}"), proof(&absent, &blocks));
+        seeds.insert(
+            format!("no-record-{records}"),
+            proof(&middle.path, &blocks[1..]),
+        );
+        if records > 1 {
+            let without: Vec<&[u8]> = [&blocks[..1], &blocks[2..]].concat();
+            seeds.insert(format!("no-node-{records}"), proof(&middle.path, &without));
+        }
+    }
+    let swapped = repo(20);
+    let (record, mut blocks) = swapped_nodes(&swapped);
+    let root = cid_of(blocks.last().expect("a tree has a root"));
+    let fields = commit::fields(swapped.did.as_str(), &swapped.rev.to_string(), root);
+    blocks.push(commit::signed(fields, &SIGNING));
+    let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
+    let bytes: Vec<&[u8]> = [&[&record.bytes[..]], &blocks[..]].concat();
+    seeds.insert("keys-swapped".to_owned(), proof(&record.path, &bytes));
+    let empty = repo(0);
+    let blocks: Vec<&[u8]> = empty
+        .blocks()
+        .iter()
+        .rev()
+        .map(|block| block.bytes)
+        .collect();
+    seeds.insert(
+        "empty-repo".to_owned(),
+        proof("com.example.thing/self", &blocks),
+    );
+    seeds.insert("raw-car".to_owned(), empty.car(Order::PreOrder));
+    seeds
+}
+
+fn page(records: &[Vec<u8>], missing: &[Cid]) -> (u32, Vec<u8>) {
+    let mut page = PageBuilder::default();
+    for record in records {
+        page.push(&VerifiedRef::of(Codec::DagCbor, record));
+    }
+    for cid in missing {
+        page.push_missing(cid);
+    }
+    (page.rows(), page.finish().expect("a small page"))
+}
+
+fn head(did: &str) -> RepoHead {
+    RepoHead {
+        did: did.to_owned(),
+        rev: Some(Tid::from_u64(1 << 60)),
+        commit_cid: cid_of(b"\xa0"),
+        commit: b"\xa0".to_vec(),
+        records: 3,
+        first_node_page: 1,
+    }
+}
+
+/// Rows of an extent: group, name.
+type Rows<'a> = &'a [(&'a str, &'a str)];
+
+fn segment(extents: &[(&str, Rows<'_>)]) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory: Arc<dyn Directory> = Arc::new(Fs::open(folder.path()).expect("a folder"));
+    let target = Target {
+        temporary: "seed.tmp",
+        published: "seed.cseg",
+        id: *b"0123456789abcdef",
+        writer_epoch: 3,
+    };
+    let mut writer = SegmentWriter::create(&directory, target).expect("a free name");
+    for (key, rows) in extents {
+        writer.begin_extent(key.as_bytes()).expect("in order");
+        let mut place = Place {
+            page: 0,
+            ordinal: 0,
+        };
+        // Two rows a page, so that there are several.
+        for rows in rows.chunks(2) {
+            let records: Vec<Vec<u8>> = rows.iter().map(|_| b"\xa0".to_vec()).collect();
+            let (count, message) = page(&records, &[]);
+            place.page = writer.page(count, &message).expect("a small page");
+            for (ordinal, (group, name)) in (0..).zip(rows) {
+                place.ordinal = ordinal;
+                writer
+                    .row(group.as_bytes(), name.as_bytes(), place)
+                    .expect("in order");
+            }
+        }
+        let digests = node_page::encode(&[[7; 32]]).expect("a small page");
+        writer.page(0, &digests).expect("a small page");
+        let head = head(key).encode().expect("a small head");
+        writer.end_extent(&head).expect("rows are in pages");
+    }
+    writer.seal().expect("a sound segment");
+    std::fs::read(folder.path().join(target.published)).expect("it was sealed")
+}
+
+fn segments() -> Seeds {
+    let mut seeds = Seeds::new();
+    let files: [(&str, Vec<u8>); 5] = [
+        ("no-extents", segment(&[])),
+        ("no-rows", segment(&[("did:web:a", &[])])),
+        (
+            "text-names",
+            segment(&[(
+                "did:web:a",
+                &[("a.b.c", "self"), ("a.b.c", "zelf"), ("a.b.d", "x")],
+            )]),
+        ),
+        (
+            "tid-names",
+            segment(&[(
+                "did:web:a",
+                &[
+                    ("a.b.c", "3jzfcijpj2z2a"),
+                    ("a.b.c", "3jzfcijpj2z2b"),
+                    ("a.b.d", "jzzzzzzzzzzzz"),
+                ],
+            )]),
+        ),
+        (
+            "two-extents",
+            segment(&[
+                ("did:web:a", &[("a.b-c", "self"), ("a.b", "3jzfcijpj2z2a")]),
+                ("did:web:b", &[("a.b.c", "self")]),
+            ]),
+        ),
+    ];
+    for (name, file) in files {
+        // What `bodies::segment::file` makes the file of.
+        let trailer_at = file.len() - TRAILER_BYTES;
+        let footer_at = file[trailer_at..].first_chunk().expect("a trailer");
+        let words = (u64::from_le_bytes(*footer_at) - HEADER_BYTES as u64) / 8;
+        let words = u16::try_from(words).expect("a small file").to_be_bytes();
+        let body = &file[HEADER_BYTES..trailer_at];
+        seeds.insert(name.to_owned(), [&words[..], body].concat());
+        if name == "text-names" {
+            seeds.insert("whole-file".to_owned(), file);
+        }
+        if name == "tid-names" {
+            let again = twice(&seeds[name], "3jzfcijpj2z2b", "3jzfcijpj2z2a");
+            seeds.insert("tid-twice".to_owned(), again);
+        }
+    }
+    seeds
+}
+
+/// Returns a segment in which one TID became another.
+fn twice(sections: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let word = |text: &str| {
+        let tid: Tid = text.parse().expect("a TID");
+        tid.as_u64().to_le_bytes()
+    };
+    let (from, to) = (word(from), word(to));
+    let at = sections.windows(8).position(|bytes| bytes == from);
+    let at = at.expect("the TID is in the index");
+    let mut sections = sections.to_vec();
+    sections[at..at + 8].copy_from_slice(&to);
+    sections
+}
+
+fn messages() -> Seeds {
+    let mut seeds = Seeds::new();
+    for (name, record) in values() {
+        if let Ok(plan) = Plan::of(&record, &[]) {
+            let mut message = Builder::<HeapAllocator>::new_default();
+            plan.write(message.init_root::<value::Builder<'_>>());
+            let bytes = capnp::serialize::write_message_to_words(&message);
+            seeds.insert(format!("value-{name}"), bytes);
+        }
+    }
+    let records = [b"\xa0".to_vec(), b"\xf6".to_vec()];
+    seeds.insert("page".to_owned(), page(&records, &[]).1);
+    seeds.insert("page-missing".to_owned(), page(&records, &[cid_of(b"")]).1);
+    seeds.insert(
+        "head".to_owned(),
+        head("did:web:a").encode().expect("a small head"),
+    );
+    let digests = node_page::encode(&[[7; 32], [8; 32]]).expect("a small page");
+    seeds.insert("node-page".to_owned(), digests);
+    seeds
+}
