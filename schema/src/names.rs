@@ -26,11 +26,9 @@ pub struct NameError {
 
 impl NameError {
     fn new(kind: &'static str, text: &str) -> Self {
-        // A hostile name may be megabytes long; the message shows its start.
-        Self {
-            kind,
-            text: text.chars().take(80).collect(),
-        }
+        // A hostile name may be megabytes long, or move a terminal's cursor; the message shows its start, escaped.
+        let text = text.chars().take(80).flat_map(char::escape_debug).collect();
+        Self { kind, text }
     }
 }
 

@@ -4,7 +4,7 @@
 //! It must never believe a block nobody has hashed, or take a record for absent because a node is missing: only a
 //! path that is there to its end shows either (rule EX3). The store makes proofs; anyone with a file checks them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 use carrack_schema::limits::MIB;
@@ -221,9 +221,12 @@ pub fn paths_in(car: &[u8]) -> Result<Vec<RecordPath>> {
     let commit = blocks.block(&root).ok_or_else(|| missing("commit", root))?;
     let mut paths = Vec::new();
     let mut stack = vec![AnyCommit::parse(commit.bytes())?.data()];
-    let mut nodes_left = PROOF_BLOCKS_MAX;
-    while let (Some(cid), Some(left)) = (stack.pop(), nodes_left.checked_sub(1)) {
-        nodes_left = left;
+    let mut visited = HashSet::new();
+    while let Some(cid) = stack.pop() {
+        // A node that many name is looked at once; so the blocks of the CAR bound the work.
+        if !visited.insert(cid) {
+            continue;
+        }
         // What is no node is no part of the tree, and a child that is not there is none of the proof's.
         let Some(Ok(node)) = blocks.block(&cid).map(|block| Node::parse(block.bytes())) else {
             continue;
@@ -241,7 +244,8 @@ pub fn paths_in(car: &[u8]) -> Result<Vec<RecordPath>> {
             }
             children.extend(entry.tree);
         }
-        stack.extend(children.into_iter().rev());
+        let there = |cid: &Cid| blocks.block(cid).is_some();
+        stack.extend(children.into_iter().rev().filter(there));
     }
     Ok(paths)
 }
