@@ -2,7 +2,7 @@
 //!
 //! One parser for all tools, so that no tool exists to convert one form into another.
 
-use carrack_schema::{AtUri, Code, Did};
+use carrack_schema::{AtUri, Code, Did, Handle};
 
 use crate::answer::Refusal;
 
@@ -46,7 +46,7 @@ impl Ref {
             Err(_) => {
                 let authority = uri.trim_start_matches("at://").split('/').next();
                 match authority.map(|text| text.trim_start_matches('@')) {
-                    Some(handle) if is_handle(handle) => {
+                    Some(handle) if handle.parse::<Handle>().is_ok() => {
                         Err(RefError::Handle(handle.to_ascii_lowercase()))
                     }
                     _ => Err(form()),
@@ -119,25 +119,6 @@ fn from_web(rest: &str) -> Option<String> {
         _ => return None,
     };
     parts.next().is_none().then_some(uri)
-}
-
-/// Says whether a text is a handle: domain labels, the last of which does not start with a digit.
-fn is_handle(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= 253
-        && text.contains('.')
-        && text.split('.').all(label)
-        && !text
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| last.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]

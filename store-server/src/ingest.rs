@@ -142,7 +142,7 @@ impl Store {
             total: 0,
         });
         let entry = RepoEntry {
-            rev: rev_of(&commit),
+            rev: commit.rev(),
             commit: root,
             segment: segment.id,
             records: segment.records,
@@ -367,21 +367,12 @@ impl BlockSource for Nodes<'_, '_> {
 
 /// Checks a commit against what the caller expects and the clock says.
 fn check_expectations(commit: &AnyCommit, request: &ImportRequest, now: i64) -> Result<()> {
-    if let Some(expected) = &request.did
-        && expected != commit.did()
-    {
-        let words = format!("the CAR is of {}, not of {expected}", commit.did());
-        return Err(Error::new(Code::WrongDid, words));
+    if let Some(expected) = &request.did {
+        commit.check_did(expected)?;
     }
-    rev_of(commit).map_or(Ok(()), |rev| check_rev_is_past(rev, now))
-}
-
-/// Returns a commit's revision; none for version 2.
-fn rev_of(commit: &AnyCommit) -> Option<Tid> {
-    match commit {
-        AnyCommit::Current(commit) => Some(commit.rev),
-        AnyCommit::Legacy(_) => None,
-    }
+    commit
+        .rev()
+        .map_or(Ok(()), |rev| check_rev_is_past(rev, now))
 }
 
 /// Returns the status that counts: the one given now, else the one known.

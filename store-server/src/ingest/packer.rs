@@ -10,7 +10,6 @@ use carrack_schema::limits::COLLECTIONS_MAX;
 use carrack_schema::{Cid, Code, Did};
 use carrack_segment::{Directory, Place, SegmentWriter, Target};
 
-use super::rev_of;
 use crate::catalog::SegmentId;
 use crate::error::{Error, Result};
 use crate::store::{CollectionCount, TMP};
@@ -148,7 +147,7 @@ impl Packer {
         }
         let head = RepoHead {
             did: commit.did().to_string(),
-            rev: rev_of(commit),
+            rev: commit.rev(),
             commit_cid: *commit_block.cid(),
             commit: commit_block.bytes().to_vec(),
             records: self.records,
