@@ -59,15 +59,35 @@ struct RepoHead {
 }
 
 struct Page {
-  # Some rows of an extent. Columns will stand beside `verbatim` in a union.
-  verbatim @0 :Verbatim;
+  # Rows of one shape stand together in a group; ordinals count through the groups.
+  groups @0 :List(Group);
+  heap @1 :Data;               # texts, byte strings and digests, column by column
+  entryStarts @2 :List(UInt32); # texts that repeat: entry i is entries[entryStarts[i] .. entryStarts[i + 1]]
+  entries @3 :Data;
 
-  struct Verbatim {
-    # Each row is its record's DAG-CBOR.
-    ends @0 :List(UInt32);     # row i is heap[ends[i-1] .. ends[i]]; row 0 starts at 0
-    heap @1 :Data;
-    missing @2 :List(UInt16);  # ascending ordinals of rows whose block was not in the CAR: the heap has their CID
+  struct Group {
+    # Columns one after the other. What a column holds follows from the shape's leaf; how it is packed is said here.
+    shape @0 :UInt32;     # 0: each row is its record's DAG-CBOR, one text column; 1: each row is the CID of a record
+                          # whose block is not held, one text column; 2: each row says that its record is gone, no
+                          # column; n + 3: shape n of the dictionary
+    firstRow @1 :UInt16;  # ordinal of the first row
+    rows @2 :UInt16;
+    bases @3 :List(UInt64);  # by column
+    codes @4 :Data;       # by column: 0 to 64: each value is base + a number of so many bits;
+                          # 65: row i is the digest at heap[base + i * its length];
+                          # 128 + w: row i is entry base + a number of w bits;
+                          # 192 + w: row i ends at heap[base + a number of w bits], and begins where the row before
+                          # ends, the first one at base
+    packed @5 :Data;      # the columns' numbers: of each column that has a width, all rows, without a gap
   }
+}
+
+struct Dictionary {
+  # What the pages of a segment name by number.
+  plcs @0 :Data;          # accounts of method plc, 15 bytes each
+  names @1 :List(Data);   # collections of AT-URIs
+  shapes @2 :List(Data);  # templates: a byte from 0x80 on is a leaf and its kind (`repack/src/leaf.rs`), one below it a
+                          # run of the record's own bytes: of length n + 1, or for 0x7f of the length in the next two
 }
 
 struct NodePage {

@@ -61,6 +61,10 @@ pub const PAGE_BYTES_TARGET: usize = 256 * KIB;
 pub const PAGE_BYTES_MAX: usize = CAR_SECTION_BYTES_MAX + 64 * KIB;
 const _: () = assert!(PAGE_BYTES_MAX > PAGE_BYTES_TARGET + 64 * KIB);
 
+/// Bytes of records that wait for their pages while a segment is written, by shape, with what is known of them. Pages
+/// fill well before: the thirty shapes that most records have hold 256 KiB of columns each.
+pub const REPACK_MEMORY_BYTES: usize = 32 * MIB;
+
 // --- imports
 
 /// Bytes of an import's blocks kept in memory before the rest goes to a file in `DATA/tmp`.

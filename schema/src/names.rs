@@ -184,6 +184,16 @@ impl fmt::Display for RepoName {
 pub struct Tid(u64);
 
 const TID_ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
+/// The digit of each character; 255 for those that are none.
+const TID_DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut i = 0;
+    while i < 32 {
+        digits[TID_ALPHABET[i] as usize] = i as u8;
+        i += 1;
+    }
+    digits
+};
 
 impl Tid {
     /// Length of a TID's text.
@@ -204,6 +214,20 @@ impl Tid {
         self.0 >> 10
     }
 
+    /// Reads a TID from its 13 characters; none if they are no TID's.
+    #[inline]
+    pub fn parse_bytes(text: &[u8; Self::TEXT_BYTES]) -> Option<Self> {
+        let mut bits: u64 = 0;
+        let mut seen = 0;
+        for &byte in text {
+            let digit = TID_DIGITS[byte as usize];
+            seen |= digit;
+            bits = bits << 5 | u64::from(digit & 31);
+        }
+        // The first of 13 characters holds the top 4 of 64 bits.
+        (seen < 32 && TID_DIGITS[text[0] as usize] < 16).then_some(Self(bits))
+    }
+
     /// Returns its 13 characters.
     pub fn text(self) -> [u8; Self::TEXT_BYTES] {
         let mut text = [0; Self::TEXT_BYTES];
@@ -218,24 +242,10 @@ impl FromStr for Tid {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let error = || NameError::new("TID", text);
-        if text.len() != Self::TEXT_BYTES {
-            return Err(error());
-        }
-        let mut bits: u64 = 0;
-        for (i, byte) in text.bytes().enumerate() {
-            let digit = match byte {
-                b'2'..=b'7' => byte - b'2',
-                b'a'..=b'z' => byte - b'a' + 6,
-                _ => return Err(error()),
-            };
-            // The first of 13 characters holds the top 4 of 64 bits.
-            if i == 0 && digit > 15 {
-                return Err(error());
-            }
-            bits = bits << 5 | u64::from(digit);
-        }
-        Ok(Self(bits))
+        <&[u8; Self::TEXT_BYTES]>::try_from(text.as_bytes())
+            .ok()
+            .and_then(Self::parse_bytes)
+            .ok_or_else(|| NameError::new("TID", text))
     }
 }
 

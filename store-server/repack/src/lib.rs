@@ -19,10 +19,21 @@
     )
 )]
 
+mod bits;
+pub mod dictionary;
+mod group;
 pub mod head;
+#[cfg(test)]
+mod kit;
+mod leaf;
 pub mod node_page;
 pub mod page;
+pub mod row;
+pub mod shape;
 pub mod value;
 
+pub use dictionary::{Dictionary, DictionaryRef, Vocabulary};
 pub use head::RepoHead;
-pub use page::{PageBuilder, PageError, StoredRow};
+pub use leaf::time::TimeForm;
+pub use page::{PageBuilder, PageSink};
+pub use row::{Field, PageError, RowRef, StoredRow};

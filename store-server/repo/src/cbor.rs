@@ -9,7 +9,7 @@ use carrack_schema::limits::{
 
 use crate::error::{Error, ErrorKind};
 
-pub(crate) mod write;
+pub mod write;
 
 #[cfg(test)]
 mod tests;

@@ -1,26 +1,37 @@
 //! Writing DAG-CBOR in the one form it has: what commits' signing bytes and MST nodes are made of.
 //!
-//! It must never write a head in more bytes than it needs (DR1). Only this crate's own encoders call it.
+//! It must never write a head in more bytes than it needs (DR1). This crate's encoders and the rows of pages are made with it.
 
 use carrack_schema::Cid;
 use carrack_schema::cid::CID_BYTES;
 
 /// Major type of an unsigned integer.
-pub(crate) const UNSIGNED: u8 = 0;
+pub const UNSIGNED: u8 = 0;
+/// Major type of a negative integer.
+pub const NEGATIVE: u8 = 1;
 /// Major type of a byte string.
-pub(crate) const BYTES: u8 = 2;
+pub const BYTES: u8 = 2;
+/// Major type of a text.
+pub const TEXT: u8 = 3;
 /// Major type of a list.
-pub(crate) const LIST: u8 = 4;
+pub const LIST: u8 = 4;
 /// Major type of a map.
-pub(crate) const MAP: u8 = 5;
+pub const MAP: u8 = 5;
 
-const NULL: u8 = 0xf6;
+/// False.
+pub const FALSE: u8 = 0xf4;
+/// True.
+pub const TRUE: u8 = 0xf5;
+/// Null.
+pub const NULL: u8 = 0xf6;
+/// Tag 42, which a link is.
+pub const LINK_TAG: [u8; 2] = [0xd8, 42];
 /// Tag 42, and a byte string of a [`Cid`] with the 0x00 in front.
-const LINK_HEAD: [u8; 5] = [0xd8, 42, 0x58, 37, 0];
+pub const LINK_HEAD: [u8; 5] = [0xd8, 42, 0x58, 37, 0];
 const _: () = assert!(CID_BYTES + 1 == 37);
 
 /// Appends a head in its shortest form.
-pub(crate) fn put_head(out: &mut Vec<u8>, major: u8, argument: u64) {
+pub fn put_head(out: &mut Vec<u8>, major: u8, argument: u64) {
     let major = major << 5;
     let [.., c, d, e, f, low_high, low] = argument.to_be_bytes();
     match argument {
@@ -36,7 +47,7 @@ pub(crate) fn put_head(out: &mut Vec<u8>, major: u8, argument: u64) {
 }
 
 /// Appends a link, or null.
-pub(crate) fn put_link(out: &mut Vec<u8>, cid: Option<&Cid>) {
+pub fn put_link(out: &mut Vec<u8>, cid: Option<&Cid>) {
     match cid {
         None => out.push(NULL),
         Some(cid) => {
