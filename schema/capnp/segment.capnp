@@ -7,45 +7,45 @@
 struct Footer {
   # The table of contents, the last message of the file.
   pages @0 :List(Section);    # by page number
-  extents @1 :List(Extent);   # ascending by key
+  groups @1 :List(Data);      # names of groups by number, strictly ascending as if a slash followed each
+  extents @2 :List(Extent);   # strictly ascending by key
+  dictionary @3 :Section;     # what the pages share, opaque to the segment layer; absent if there is none
 }
 
 struct Section {
-  # Where a message is in the file, and how it is checked.
-  offset @0 :UInt64;    # bytes from the start of the file, a multiple of 8
-  bytes @1 :UInt64;     # length, a multiple of 8
-  checksum @2 :UInt32;  # CRC-32C of those bytes
-  rows @3 :UInt32;      # rows the message holds; 0 where it holds none
+  # Where a message is in the file, how it is stored, and how it is checked.
+  offset @0 :UInt64;      # bytes from the start of the file, a multiple of 8
+  bytes @1 :UInt32;       # stored length; zeros follow up to a multiple of 8
+  plainBytes @2 :UInt32;  # length of the message, a multiple of 8
+  checksum @3 :UInt32;    # CRC-32C of the stored bytes and the zeros
+  rows @4 :UInt16;        # rows the message holds; 0 where it holds none
+  codec @5 :Codec;
+}
+
+enum Codec {
+  none @0;  # the message as it is
+  zstd @1;  # one or more Zstandard frames
 }
 
 struct Extent {
   # Rows that belong together, in key order: one repository at one revision.
-  key @0 :Data;         # the repository's DID
-  head @1 :Data;        # a RepoHead message; opaque to the segment layer
-  index @2 :Section;    # an Index message
-  firstPage @3 :UInt32;
-  pageCount @4 :UInt32;
+  key @0 :Data;             # opaque to the segment layer
+  head @1 :Data;            # opaque to the segment layer
+  indexOffset @2 :UInt64;   # an Index message, as in Section; always stored as it is
+  indexBytes @3 :UInt32;
+  indexChecksum @4 :UInt32;
+  rows @5 :UInt32;
 }
 
 struct Index {
   # Where each row of an extent is. Rows are numbered from 0 in the order of the bytes of `group + '/' + name`,
   # which is the order of the MST.
-  groups @0 :List(Group);
-  names @1 :List(UInt64);   # by row: what it means depends on the group's form
-  places @2 :List(UInt32);  # by row: page number within the extent << 12 | ordinal within the page
-  heap @3 :Data;            # bytes of names that are text
-
-  struct Group {
-    # A collection.
-    name @0 :Data;
-    firstRow @1 :UInt32;
-    rowCount @2 :UInt32;
-    form @3 :Form;
-  }
-  enum Form {
-    text @0;   # a name is heap[v >> 16 ..][.. v & 0xffff]
-    tid @1;    # a name is the 13 characters of sortable base32 that say v
-  }
+  packed @0 :Data;        # groups, blocks, names and places, bit by bit, then text: see FORMAT.md
+  pageBase @1 :UInt32;    # least page of a row
+  pageBits @2 :UInt8;     # bits of a row's page above pageBase
+  ordinalBits @3 :UInt8;  # bits of a row's ordinal in its page
+  groupBits @4 :UInt8;    # bits of a group's number
+  offsetBits @5 :UInt8;   # bits of a block's offset
 }
 
 struct RepoHead {

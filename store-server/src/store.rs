@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use carrack_repack::{RepoHead, StoredRow, page};
 use carrack_schema::limits::{IMPORT_MEMORY_BYTES, IMPORTS_MAX};
 use carrack_schema::{Cid, Code, Did, Handle, Nsid, RecordPath, Tid, cid::Codec};
-use carrack_segment::{Directory, Extent, Index, Lock, Segment};
+use carrack_segment::{Directory, Extent, Index, Lock, PageCache, Segment};
 use tokio::sync::watch;
 
 use crate::catalog::{CURSOR_KEY_BYTES, Catalog, RepoEntry, SegmentId};
@@ -298,7 +298,7 @@ impl Store {
             return Ok((segment.clone(), Opening::Cached));
         }
         // Opened outside the lock: a slow disk holds up only who needs this file.
-        let segment = Segment::open(&*self.0.directory, &id.file())?;
+        let segment = Segment::open(&*self.0.directory, &id.file(), &PageCache::new(0))?;
         if segment.id() != id.0.to_bytes() {
             let words = format!("{} is another segment than its name says", id.file());
             return Err(Error::new(Code::Damaged, words));
@@ -681,7 +681,12 @@ impl Repo {
     }
 
     fn stored_row(&self, place: carrack_segment::Place) -> Result<StoredRow<'_>> {
-        let message = self.extent()?.page(place.page)?;
+        let page = self.segment.segment.page(place.page)?;
+        // What imports write is not compressed.
+        let message = page.mapped().ok_or_else(|| {
+            let words = format!("page {} is compressed", place.page);
+            Error::new(Code::Internal, words)
+        })?;
         page::row(message, place.ordinal).map_err(|error| {
             let what = format!("{} page {}", self.segment.segment.name(), place.page);
             damaged(&what, error)

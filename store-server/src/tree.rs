@@ -183,10 +183,10 @@ impl Repo {
     }
 
     fn node_digests(&self) -> Result<Vec<[u8; 32]>> {
-        let extent = self.extent()?;
+        let segment = self.extent()?.segment();
         let mut digests = Vec::new();
-        for number in self.head().first_node_page..extent.page_count() {
-            node_page::decode(extent.page(number)?, &mut digests)
+        for number in self.head().first_node_page..segment.page_count() {
+            node_page::decode(&segment.page(number)?, &mut digests)
                 .map_err(|error| damaged("a page of node digests does not parse", error))?;
         }
         Ok(digests)

@@ -14,7 +14,7 @@ use carrack_schema::cid::Codec;
 use carrack_schema::wire::record_capnp::value;
 use carrack_schema::{Cid, Tid};
 use carrack_segment::format::{HEADER_BYTES, TRAILER_BYTES};
-use carrack_segment::{Directory, Fs, Place, SegmentWriter, Target};
+use carrack_segment::{Codec as Stored, Directory, Fs, Place, SegmentWriter, Target};
 use kit::cbor::{Value, cid_of};
 use kit::edit::Changes;
 use kit::mst::{self, Form, Leaf};
@@ -426,7 +426,8 @@ fn head(did: &str) -> RepoHead {
 /// Rows of an extent: group, name.
 type Rows<'a> = &'a [(&'a str, &'a str)];
 
-fn segment(extents: &[(&str, Rows<'_>)]) -> Vec<u8> {
+/// Two rows a page, so that there are several; with a dictionary if they are compressed.
+fn segment(extents: &[(&str, Rows<'_>)], codec: Stored) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a folder");
     let directory: Arc<dyn Directory> = Arc::new(Fs::open(folder.path()).expect("a folder"));
     let target = Target {
@@ -434,65 +435,78 @@ fn segment(extents: &[(&str, Rows<'_>)]) -> Vec<u8> {
         published: "seed.cseg",
         id: *b"0123456789abcdef",
         writer_epoch: 3,
+        codec,
     };
     let mut writer = SegmentWriter::create(&directory, target).expect("a free name");
     for (key, rows) in extents {
         writer.begin_extent(key.as_bytes()).expect("in order");
-        let mut place = Place {
-            page: 0,
-            ordinal: 0,
-        };
-        // Two rows a page, so that there are several.
         for rows in rows.chunks(2) {
             let records: Vec<Vec<u8>> = rows.iter().map(|_| b"\xa0".to_vec()).collect();
             let (count, message) = page(&records, &[]);
-            place.page = writer.page(count, &message).expect("a small page");
-            for (ordinal, (group, name)) in (0..).zip(rows) {
-                place.ordinal = ordinal;
+            let slot = writer.page(count, &message).expect("a small page");
+            for (ordinal, (group, name)) in (0..).zip(rows.iter()) {
                 writer
-                    .row(group.as_bytes(), name.as_bytes(), place)
+                    .row(group.as_bytes(), name.as_bytes(), slot, ordinal)
                     .expect("in order");
             }
         }
         let digests = node_page::encode(&[[7; 32]]).expect("a small page");
         writer.page(0, &digests).expect("a small page");
         let head = head(key).encode().expect("a small head");
-        writer.end_extent(&head).expect("rows are in pages");
+        writer.end_extent(&head).expect("an open extent");
     }
-    writer.seal().expect("a sound segment");
+    if codec != Stored::Plain {
+        writer.dictionary(&[1; 64]).expect("the first");
+    }
+    let slots: Vec<_> = (0..writer.page_count())
+        .map(|page| Place { page, ordinal: 0 })
+        .collect();
+    writer.seal(&slots).expect("rows are in pages");
     std::fs::read(folder.path().join(target.published)).expect("it was sealed")
 }
 
 fn segments() -> Seeds {
     let mut seeds = Seeds::new();
-    let files: [(&str, Vec<u8>); 5] = [
-        ("no-extents", segment(&[])),
-        ("no-rows", segment(&[("did:web:a", &[])])),
+    let plain = |extents: &[(&str, Rows<'_>)]| segment(extents, Stored::Plain);
+    let tids: [(&str, Rows<'_>); 1] = [(
+        "did:web:a",
+        &[
+            ("a.b.c", "3jzfcijpj2z2a"),
+            ("a.b.c", "3jzfcijpj2z2b"),
+            ("a.b.d", "jzzzzzzzzzzzz"),
+        ],
+    )];
+    let names: Vec<_> = (0..150)
+        .map(|i| {
+            format!(
+                "3jzfcijpj2{:03}",
+                222 + i % 6 + i / 6 % 5 * 10 + i / 30 * 100
+            )
+        })
+        .collect();
+    let mut many: Vec<_> = names.iter().map(|name| ("a.b.c", name.as_str())).collect();
+    many.push(("a.b.c", "self"));
+    let files: [(&str, Vec<u8>); 8] = [
+        ("no-extents", plain(&[])),
+        ("no-rows", plain(&[("did:web:a", &[])])),
         (
             "text-names",
-            segment(&[(
+            plain(&[(
                 "did:web:a",
                 &[("a.b.c", "self"), ("a.b.c", "zelf"), ("a.b.d", "x")],
             )]),
         ),
-        (
-            "tid-names",
-            segment(&[(
-                "did:web:a",
-                &[
-                    ("a.b.c", "3jzfcijpj2z2a"),
-                    ("a.b.c", "3jzfcijpj2z2b"),
-                    ("a.b.d", "jzzzzzzzzzzzz"),
-                ],
-            )]),
-        ),
+        ("tid-names", plain(&tids)),
+        ("compressed", segment(&tids, Stored::Zstd { level: 3 })),
         (
             "two-extents",
-            segment(&[
+            plain(&[
                 ("did:web:a", &[("a.b-c", "self"), ("a.b", "3jzfcijpj2z2a")]),
                 ("did:web:b", &[("a.b.c", "self")]),
             ]),
         ),
+        ("two-blocks", plain(&[("did:web:a", &many[..150])])),
+        ("two-blocks-one-text", plain(&[("did:web:a", &many)])),
     ];
     for (name, file) in files {
         // What `bodies::segment::file` makes the file of.
@@ -504,26 +518,19 @@ fn segments() -> Seeds {
         seeds.insert(name.to_owned(), [&words[..], body].concat());
         if name == "text-names" {
             seeds.insert("whole-file".to_owned(), file);
-        }
-        if name == "tid-names" {
-            let again = twice(&seeds[name], "3jzfcijpj2z2b", "3jzfcijpj2z2a");
-            seeds.insert("tid-twice".to_owned(), again);
+            let again = twice(&seeds[name], b"zelf", b"self");
+            seeds.insert("name-twice".to_owned(), again);
         }
     }
     seeds
 }
 
-/// Returns a segment in which one TID became another.
-fn twice(sections: &[u8], from: &str, to: &str) -> Vec<u8> {
-    let word = |text: &str| {
-        let tid: Tid = text.parse().expect("a TID");
-        tid.as_u64().to_le_bytes()
-    };
-    let (from, to) = (word(from), word(to));
-    let at = sections.windows(8).position(|bytes| bytes == from);
-    let at = at.expect("the TID is in the index");
+/// Returns a segment in which one name became another.
+fn twice(sections: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = sections.windows(from.len()).position(|bytes| bytes == from);
+    let at = at.expect("the name is in the index");
     let mut sections = sections.to_vec();
-    sections[at..at + 8].copy_from_slice(&to);
+    sections[at..at + to.len()].copy_from_slice(to);
     sections
 }
 

@@ -53,6 +53,12 @@ impl Error {
         }
     }
 
+    /// Says of which extent it is.
+    pub(crate) fn in_extent(mut self, key: &[u8]) -> Self {
+        self.message = format!("{} extent=`{}`", self.message, key.escape_ascii());
+        self
+    }
+
     /// Returns what the caller can do.
     pub fn kind(&self) -> ErrorKind {
         self.kind

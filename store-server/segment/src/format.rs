@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"CARRACKS";
 /// Last bytes of every segment file.
 pub const MAGIC_END: [u8; 8] = *b"SKCARRAC";
 /// The one format version this crate writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 4_096;
 /// Bytes of the trailer.
@@ -17,14 +17,18 @@ pub const TRAILER_BYTES: usize = 64;
 /// Every section starts at a multiple of this and is as long as a multiple of it: a Cap'n Proto word.
 pub const WORD_BYTES: usize = 8;
 
-/// Bits of a place that hold the ordinal.
+/// Bits of an ordinal at the most.
 pub const ORDINAL_BITS: u32 = 12;
 /// Rows one page can hold: an ordinal has [`ORDINAL_BITS`] bits.
 pub const PAGE_ROWS_MAX: u32 = 1 << ORDINAL_BITS;
-/// Pages one extent can hold: a place has 32 bits.
-pub const EXTENT_PAGES_MAX: u32 = 1 << (32 - ORDINAL_BITS);
-/// Longest page message. One record and a page's own frame fit.
+/// Bits of a page's or a group's number at the most.
+pub const PAGE_BITS: u32 = 24;
+/// Pages, groups or extents one file can hold: a number has [`PAGE_BITS`] bits.
+pub const FILE_SECTIONS_MAX: usize = 1 << PAGE_BITS;
+/// Longest page message, and so the longest that a page decompresses to. One record and a page's own frame fit.
 pub const PAGE_BYTES_MAX: usize = limits::PAGE_BYTES_MAX;
+/// Longest dictionary message, and so the longest that one decompresses to. It stays in memory while the segment is open.
+pub const DICTIONARY_BYTES_MAX: usize = 256 << 20;
 /// Rows one extent can hold: as many as a CAR may have blocks.
 pub const EXTENT_ROWS_MAX: u32 = 32 << 20;
 /// Longest extent key. A DID has at most 2,048 bytes.
@@ -33,17 +37,27 @@ pub const KEY_BYTES_MAX: usize = 4_096;
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Longest group name. An NSID has at most 317 bytes.
 pub const GROUP_BYTES_MAX: usize = 1_024;
-/// Longest row name: its length has 16 bits.
+/// Longest row name: the 16 bits that a writer keeps of its length.
 pub const NAME_BYTES_MAX: usize = (1 << 16) - 1;
-/// Bytes of text names in one extent: Cap'n Proto counts a list's elements in 29 bits.
-pub const HEAP_BYTES_MAX: usize = (1 << 29) - 1;
-/// Longest index or footer message. Cap'n Proto allocates at most 2^29 words at once; half of it is 2 GiB.
+/// Bytes of names that are no words in one extent.
+pub const HEAP_BYTES_MAX: usize = 256 << 20;
+/// Packed bytes of one index: Cap'n Proto counts a list's elements in 29 bits.
+pub const INDEX_BYTES_MAX: usize = (1 << 29) - 1;
+/// Longest footer message. Cap'n Proto allocates at most 2^29 words at once; half of it is 2 GiB.
 pub const MESSAGE_BYTES_MAX: u64 = 2 << 30;
-/// Pages or extents one file can hold. Each takes a footer 24 bytes or more, so both fit in a footer.
-pub const FILE_SECTIONS_MAX: usize = 16 << 20;
+
+/// Rows of an index's block at the most.
+pub const BLOCK_ROWS: u32 = 128;
+/// Bits of a block's base.
+pub const BASE_BITS: u32 = 64;
+/// Bits that say what a block's names are and how wide its numbers: `width << 1 | is text`.
+pub const BLOCK_FORM_BITS: u32 = 8;
+/// Bits of a block's offset at the most: 2^25 rows of 64 bits.
+pub const OFFSET_BITS_MAX: u32 = 32;
 
 const _: () = assert!(PAGE_ROWS_MAX as usize >= limits::PAGE_ROWS_MAX);
 const _: () = assert!(PAGE_BYTES_MAX.is_multiple_of(WORD_BYTES));
+const _: () = assert!(DICTIONARY_BYTES_MAX.is_multiple_of(WORD_BYTES));
 const _: () = assert!(EXTENT_ROWS_MAX as usize >= limits::CAR_BLOCKS_MAX);
 const _: () = assert!(GROUP_BYTES_MAX + 1 + NAME_BYTES_MAX > limits::MST_KEY_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX > 2 * limits::COMMIT_BYTES_MAX);
@@ -238,7 +252,12 @@ mod tests {
 
     #[test]
     fn other_versions_and_kinds_are_unsupported_and_say_so() {
-        for (version, word) in [(0_u32, "older"), (2, "newer"), (u32::MAX, "newer")] {
+        for (version, word) in [
+            (0_u32, "older"),
+            (1, "older"),
+            (3, "newer"),
+            (u32::MAX, "newer"),
+        ] {
             let mut bytes = header().encode();
             bytes[8..12].copy_from_slice(&version.to_le_bytes());
             let Err(Refusal::Unsupported(text)) = Header::decode(&bytes) else {

@@ -113,14 +113,12 @@ pub fn words(bytes: &[u8]) -> Vec<Word> {
 mod tests {
     use super::*;
     use capnp::message::AllocationStrategy;
-    use carrack_schema::wire::segment_capnp::page;
+    use carrack_schema::wire::segment_capnp::footer;
 
     fn fill<A: Allocator>(message: &mut Builder<A>) {
-        let mut verbatim = message.init_root::<page::Builder<'_>>().init_verbatim();
-        verbatim.set_heap(&[7; 1_000]);
-        let mut ends = verbatim.init_ends(100);
+        let mut groups = message.init_root::<footer::Builder<'_>>().init_groups(100);
         for i in 0..100 {
-            ends.set(i, i * 10);
+            groups.set(i, &[7; 10]);
         }
     }
 
@@ -138,11 +136,9 @@ mod tests {
             assert_eq!(bytes.len() % 8, 0);
             let words = words(&bytes);
             let reader = flat(Word::words_to_bytes(&words));
-            let page = reader.get_root::<page::Reader<'_>>().unwrap();
-            let verbatim = page.get_verbatim().unwrap();
-            assert_eq!(verbatim.get_heap().unwrap(), &[7; 1_000]);
-            let ends = verbatim.get_ends().unwrap();
-            assert_eq!((ends.len(), ends.get(99)), (100, 990));
+            let footer = reader.get_root::<footer::Reader<'_>>().unwrap();
+            let groups = footer.get_groups().unwrap();
+            assert_eq!((groups.len(), groups.get(99).unwrap()), (100, &[7; 10][..]));
         }
     }
 
@@ -160,11 +156,10 @@ mod tests {
         for bytes in [&[][..], &[0xff; 8], &[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]] {
             let words = words(bytes);
             let reader = flat(Word::words_to_bytes(&words));
-            let heap = reader
-                .get_root::<page::Reader<'_>>()
-                .and_then(|page| page.get_verbatim())
-                .and_then(|verbatim| verbatim.get_heap().map(<[u8]>::len));
-            assert!(heap.is_err() || matches!(heap, Ok(0)), "{heap:?}");
+            let groups = reader
+                .get_root::<footer::Reader<'_>>()
+                .and_then(|footer| footer.get_groups().map(|groups| groups.len()));
+            assert!(groups.is_err() || matches!(groups, Ok(0)), "{groups:?}");
         }
     }
 }

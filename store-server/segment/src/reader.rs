@@ -1,50 +1,24 @@
 //! Opens a sealed segment and reads it in place.
 //!
 //! What is checked when: on opening, header, trailer and footer, whole, and that every section lies where sections may;
-//! on first touch, a page's checksum, or an index's checksum and every row in it. What is checked once is not
-//! checked again: the file does not change.
+//! on first touch, the checksum of a page or of the dictionary, or an index's checksum and every row in it. What is read
+//! in place and was checked once is not checked again: the file does not change.
 
-use std::cmp::Ordering;
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering as Memory};
+use std::sync::{Arc, OnceLock};
 
-use carrack_schema::wire::segment_capnp::{footer, section};
+use capnp::Word;
+use carrack_schema::wire::segment_capnp as wire;
 
-use crate::format::{
-    Contents, FILE_SECTIONS_MAX, HEADER_BYTES, Header, MESSAGE_BYTES_MAX, PAGE_BYTES_MAX,
-    PAGE_ROWS_MAX, Refusal, TRAILER_BYTES, Trailer, WORD_BYTES,
-};
+use crate::codec::decompress;
+use crate::footer::{self, ExtentEntry, Footer, Section};
+use crate::format::{Contents, HEADER_BYTES, Header, Refusal, TRAILER_BYTES, Trailer};
 use crate::index::{Index, IndexTable};
-use crate::{Directory, Error, ErrorKind, Map, Result, message};
+use crate::{Directory, Error, ErrorKind, Map, Page, PageCache, Result};
 
 /// Pages whose flags share a word.
 const FLAG_BITS: usize = 64;
-
-/// A part of the file, in bytes from its start. Made only of parts that lie inside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    start: usize,
-    end: usize,
-}
-
-impl Span {
-    /// Returns where `part` lies in `file`, if it was borrowed from it; nothing lies at the start.
-    pub(crate) fn within(file: &[u8], part: &[u8]) -> Option<Self> {
-        if part.is_empty() {
-            // An absent list has no address in the file.
-            return Some(Self { start: 0, end: 0 });
-        }
-        let start = part.as_ptr().addr().checked_sub(file.as_ptr().addr())?;
-        let end = start.checked_add(part.len())?;
-        (end <= file.len()).then_some(Self { start, end })
-    }
-
-    #[inline]
-    pub(crate) fn of(self, file: &[u8]) -> &[u8] {
-        file.get(self.start..self.end).unwrap_or_default()
-    }
-}
 
 /// A sealed segment, open for reading. Never changes; share it between threads with an `Arc`.
 ///
@@ -53,48 +27,61 @@ pub struct Segment {
     name: String,
     map: Map,
     header: Header,
-    pages: Vec<Section>,
-    /// Ascending by key.
-    extents: Vec<ExtentEntry>,
+    footer: Footer,
     /// A bit for each page whose checksum was found right.
     pages_checked: Box<[AtomicU64]>,
+    /// The dictionary, once it was found right.
+    dictionary: OnceLock<Dictionary>,
+    cache: Arc<PageCache>,
+    /// This segment's number in the cache.
+    number: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Section {
-    span: Span,
-    checksum: u32,
-    rows: u32,
+/// Where a sound dictionary is.
+enum Dictionary {
+    Mapped,
+    Decompressed(Vec<Word>),
 }
 
-struct ExtentEntry {
-    key: Span,
-    head: Span,
-    index: Section,
-    first_page: usize,
-    page_count: u32,
-    /// Filled on first touch.
-    table: OnceLock<IndexTable>,
+/// A part of a segment that can be damaged on its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// The dictionary: every page is touched.
+    Dictionary,
+    /// The page of this number; [`Extent::touches`] says whose.
+    Page(u32),
+    /// The index of the extent of this key.
+    Index(Vec<u8>),
+}
+
+/// A damaged part, and what is wrong with it.
+#[derive(Debug)]
+pub struct Fault {
+    /// Which part.
+    pub part: Part,
+    /// An [`ErrorKind::Corrupt`] that names it.
+    pub error: Error,
 }
 
 impl Segment {
-    /// Maps a published segment and checks its frame: header, trailer, footer. Its pages and indexes are not touched.
+    /// Maps a published segment and checks its frame: header, trailer, footer. Nothing else is touched. Pages that have
+    /// to be decompressed are kept in `cache`, which all segments of a store share.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Io`]; [`ErrorKind::Unsupported`] for another format version or kind of
     /// file; [`ErrorKind::Corrupt`] for anything that a writer would not have written, a short file among it.
-    pub fn open(directory: &dyn Directory, name: &str) -> Result<Self> {
+    pub fn open(directory: &dyn Directory, name: &str, cache: &Arc<PageCache>) -> Result<Self> {
         let map = directory
             .map(name)
             .map_err(|error| Error::io("mapping a segment", name, error))?;
-        Self::from_map(name, map)
+        Self::from_map(name, map, cache)
     }
 
     /// Opens a segment whose bytes are at hand; `name` is for errors only. Otherwise as [`open`](Self::open).
     ///
     /// # Errors
     /// As [`open`](Self::open), but for those of the disk.
-    pub fn from_map(name: &str, map: Map) -> Result<Self> {
+    pub fn from_map(name: &str, map: Map, cache: &Arc<PageCache>) -> Result<Self> {
         let refuse = |section: &str| {
             let section = section.to_owned();
             move |refusal| match refusal {
@@ -129,26 +116,23 @@ impl Segment {
         }
 
         let broken = |what: &str| damaged(name, "footer", None, what);
-        let footer = place(
-            trailer.footer_offset,
-            trailer.footer_bytes,
-            body_end,
-            MESSAGE_BYTES_MAX,
-        )
-        .filter(|span| span.end == body_end)
-        .ok_or_else(|| broken("it does not end at the trailer"))?;
-        if crc32c::crc32c(footer.of(&map)) != trailer.footer_checksum {
+        let span = footer::place(trailer.footer_offset, trailer.footer_bytes, body_end)
+            .filter(|span| span.end == body_end && span.len() as u64 == trailer.footer_bytes)
+            .ok_or_else(|| broken("it does not end at the trailer"))?;
+        if crc32c::crc32c(span.of(&map)) != trailer.footer_checksum {
             return Err(broken("its checksum does not match"));
         }
-        let (pages, extents) = parse_footer(&map, footer).map_err(|what| broken(&what))?;
-        let flags = pages.len().div_ceil(FLAG_BITS);
+        let footer = Footer::parse(&map, span).map_err(|what| broken(&what))?;
+        let flags = footer.pages.len().div_ceil(FLAG_BITS);
         Ok(Self {
             name: name.to_owned(),
             map,
             header,
-            pages,
-            extents,
+            footer,
             pages_checked: (0..flags).map(|_| AtomicU64::new(0)).collect(),
+            dictionary: OnceLock::new(),
+            cache: Arc::clone(cache),
+            number: cache.segment(),
         })
     }
 
@@ -177,42 +161,206 @@ impl Segment {
         self.map.len() as u64
     }
 
+    /// Returns the number of pages.
+    pub fn page_count(&self) -> u32 {
+        // The footer's limit is far below 2^32.
+        u32::try_from(self.footer.pages.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Returns how many rows a page holds, without touching it.
+    pub fn page_rows(&self, number: u32) -> Option<u32> {
+        let page = self.footer.pages.get(number as usize)?;
+        Some(page.rows.into())
+    }
+
+    /// Returns a page's message, for [`message::flat`](crate::message::flat): in place from the map, or decompressed and
+    /// kept in the cache. Its checksum is checked when it is first touched or decompressed; what the message says is for
+    /// the caller to check.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the page is damaged, on every call; the other pages stay readable.
+    /// [`ErrorKind::Invalid`] if there is no such page.
+    #[inline]
+    pub fn page(&self, number: u32) -> Result<Page<'_>> {
+        let section = self.page_section(number)?;
+        match section.codec {
+            wire::Codec::None => self.mapped_page(number, section).map(Page::new),
+            wire::Codec::Zstd => self.cached_page(number, section).map(Page::decompressed),
+        }
+    }
+
+    fn page_section(&self, number: u32) -> Result<Section> {
+        let section = self.footer.pages.get(number as usize).copied();
+        section.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "segment has no such page: file=`{}` page=`{number}`",
+                    self.name
+                ),
+            )
+        })
+    }
+
+    fn mapped_page(&self, number: u32, section: Section) -> Result<&[u8]> {
+        let at = number as usize;
+        let bit = 1_u64 << (at % FLAG_BITS);
+        let flags = self.pages_checked.get(at / FLAG_BITS);
+        // Relaxed is enough: the flag guards no memory but the file's, which was there before any thread.
+        if flags.is_some_and(|flags| flags.load(Memory::Relaxed) & bit != 0) {
+            return Ok(section.span.of(&self.map));
+        }
+        let bytes = self.stored(section, &Part::Page(number))?;
+        if let Some(flags) = flags {
+            flags.fetch_or(bit, Memory::Relaxed);
+        }
+        Ok(bytes)
+    }
+
+    fn cached_page(&self, number: u32, section: Section) -> Result<Arc<Vec<Word>>> {
+        let key = (self.number, number);
+        if let Some(words) = self.cache.get(key) {
+            return Ok(words);
+        }
+        // Outside the cache's lock: two threads may both do it, and one of the two pages is kept.
+        let words = Arc::new(self.decompressed(section, &Part::Page(number))?);
+        self.cache.put(key, &words);
+        Ok(words)
+    }
+
+    /// Returns the message that the pages share, whole words at a multiple of 8 in memory; nothing if there is none. The
+    /// first call checks it and decompresses it if need be; then it stays in memory while the segment is open.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is damaged, on every call.
+    pub fn dictionary(&self) -> Result<Option<&[u8]>> {
+        let Some(section) = self.footer.dictionary else {
+            return Ok(None);
+        };
+        let dictionary = match self.dictionary.get() {
+            Some(dictionary) => dictionary,
+            None => {
+                let dictionary = self.read_dictionary(section)?;
+                self.dictionary.get_or_init(|| dictionary)
+            }
+        };
+        Ok(Some(match dictionary {
+            Dictionary::Mapped => section.span.of(&self.map),
+            Dictionary::Decompressed(words) => Word::words_to_bytes(words),
+        }))
+    }
+
+    fn read_dictionary(&self, section: Section) -> Result<Dictionary> {
+        let part = Part::Dictionary;
+        match section.codec {
+            wire::Codec::None => self.stored(section, &part).map(|_| Dictionary::Mapped),
+            wire::Codec::Zstd => self
+                .decompressed(section, &part)
+                .map(Dictionary::Decompressed),
+        }
+    }
+
+    /// Returns a section's stored bytes, checked.
+    fn stored(&self, section: Section, part: &Part) -> Result<&[u8]> {
+        let words = section.span.of(&self.map);
+        if crc32c::crc32c(words) != section.checksum {
+            return Err(self.damaged(part, "its checksum does not match"));
+        }
+        let (bytes, zeros) = words
+            .split_at_checked(section.bytes as usize)
+            .unwrap_or_default();
+        if zeros.iter().any(|&byte| byte != 0) {
+            return Err(self.damaged(part, "bytes that must be zero are not"));
+        }
+        Ok(bytes)
+    }
+
+    fn decompressed(&self, section: Section, part: &Part) -> Result<Vec<Word>> {
+        let stored = self.stored(section, part)?;
+        decompress(stored, section.plain_bytes as usize).ok_or_else(|| {
+            let bytes = section.plain_bytes;
+            self.damaged(
+                part,
+                &format!("it does not decompress to the {bytes} bytes it says"),
+            )
+        })
+    }
+
+    fn damaged(&self, part: &Part, what: &str) -> Error {
+        match part {
+            Part::Dictionary => damaged(&self.name, "dictionary", None, what),
+            Part::Page(number) => damaged(&self.name, &format!("page {number}"), None, what),
+            Part::Index(key) => damaged(&self.name, "index", Some(key), what),
+        }
+    }
+
     /// Returns the extent of this key.
     pub fn extent(&self, key: &[u8]) -> Option<Extent<'_>> {
-        let at = self
-            .extents
+        let extents = &self.footer.extents;
+        let at = extents
             .binary_search_by(|entry| entry.key.of(&self.map).cmp(key))
             .ok()?;
-        let entry = self.extents.get(at)?;
-        Some(Extent {
-            segment: self,
-            entry,
-        })
+        extents.get(at).map(|entry| self.extent_of(entry))
     }
 
     /// Returns all extents, ascending by key.
     pub fn extents(&self) -> impl ExactSizeIterator<Item = Extent<'_>> + DoubleEndedIterator {
-        self.extents.iter().map(|entry| Extent {
-            segment: self,
-            entry,
-        })
+        self.footer
+            .extents
+            .iter()
+            .map(|entry| self.extent_of(entry))
     }
 
-    /// Touches every section and returns what is damaged, in the order of extents and pages; nothing if all is well.
-    /// Reads the whole file, also what was checked before.
-    pub fn check(&self) -> Vec<Error> {
-        let mut errors = Vec::new();
-        for extent in self.extents() {
-            if let Err(error) = extent.parse_index() {
-                errors.push(error);
-            }
-            for number in 0..extent.page_count() {
-                if let Err(error) = extent.page_unchecked_before(number) {
-                    errors.push(error);
-                }
-            }
+    /// Returns the extents whose keys begin with `prefix`, ascending by key.
+    pub fn extents_of(
+        &self,
+        prefix: &[u8],
+    ) -> impl ExactSizeIterator<Item = Extent<'_>> + DoubleEndedIterator + use<'_> {
+        let extents = &self.footer.extents;
+        let start = extents.partition_point(|entry| entry.key.of(&self.map) < prefix);
+        let rest = extents.get(start..).unwrap_or_default();
+        let count = rest.partition_point(|entry| entry.key.of(&self.map).starts_with(prefix));
+        let found = rest.get(..count).unwrap_or_default();
+        found.iter().map(|entry| self.extent_of(entry))
+    }
+
+    fn extent_of<'a>(&'a self, entry: &'a ExtentEntry) -> Extent<'a> {
+        Extent {
+            segment: self,
+            entry,
         }
-        errors
+    }
+
+    /// Touches every part and returns those that are damaged: the dictionary, pages by number, indexes by key; nothing if
+    /// all is well. Reads the whole file, also what was checked before; the cache is left as it is.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut note = |part: Part, result: Result<()>| {
+            if let Err(error) = result {
+                faults.push(Fault { part, error });
+            }
+        };
+        if let Some(section) = self.footer.dictionary {
+            note(Part::Dictionary, self.read_dictionary(section).map(drop));
+        }
+        for (number, &section) in (0..).zip(&self.footer.pages) {
+            let part = Part::Page(number);
+            let result = match section.codec {
+                wire::Codec::None => self.stored(section, &part).map(drop),
+                wire::Codec::Zstd => self.decompressed(section, &part).map(drop),
+            };
+            note(part, result);
+        }
+        for extent in self.extents() {
+            note(extent.part(), extent.parse_index().map(drop));
+        }
+        faults
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.cache.forget(self.number);
     }
 }
 
@@ -221,8 +369,8 @@ impl fmt::Debug for Segment {
         f.debug_struct("Segment")
             .field("name", &self.name)
             .field("bytes", &self.map.len())
-            .field("pages", &self.pages.len())
-            .field("extents", &self.extents.len())
+            .field("pages", &self.footer.pages.len())
+            .field("extents", &self.footer.extents.len())
             .finish()
     }
 }
@@ -235,6 +383,11 @@ pub struct Extent<'a> {
 }
 
 impl<'a> Extent<'a> {
+    /// Returns the segment it is in, which has the pages.
+    pub fn segment(&self) -> &'a Segment {
+        self.segment
+    }
+
     /// Returns the extent's key.
     pub fn key(&self) -> &'a [u8] {
         self.entry.key.of(&self.segment.map)
@@ -248,108 +401,54 @@ impl<'a> Extent<'a> {
 
     /// Returns the number of rows, without touching the index.
     pub fn rows(&self) -> u32 {
-        self.entry.index.rows
+        self.entry.rows
     }
 
-    /// Returns the number of pages.
-    pub fn page_count(&self) -> u32 {
-        self.entry.page_count
-    }
-
-    /// Returns the bytes its pages and its index take in the file.
-    pub fn bytes(&self) -> u64 {
-        (0..self.page_count())
-            .filter_map(|number| self.section(number))
-            .chain([self.entry.index])
-            .map(|section| section.span.of(&self.segment.map).len() as u64)
-            .fold(0, u64::saturating_add)
+    /// Returns the bytes its index takes in the file. Pages belong to no extent alone.
+    pub fn index_bytes(&self) -> u64 {
+        self.entry.index.len() as u64
     }
 
     /// Returns the index, checked. The first call reads all of it (its checksum, each row); later ones cost nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`], on every call. The pages stay readable.
+    #[inline]
     pub fn index(&self) -> Result<Index<'a>> {
         let table = match self.entry.table.get() {
             Some(table) => table,
             None => {
                 // Two threads may both check; one table is kept.
                 let table = self.parse_index()?;
-                self.entry.table.get_or_init(|| table)
+                self.entry.table.get_or_init(|| Box::new(table))
             }
         };
-        Ok(Index::new(&self.segment.map, table))
+        let segment = self.segment;
+        Ok(Index::new(&segment.map, &segment.footer.groups, table))
     }
 
-    /// Returns how many rows a page holds, without touching it.
-    pub fn page_rows(&self, number: u32) -> Option<u32> {
-        self.section(number).map(|page| page.rows)
-    }
-
-    /// Returns a page's message by its number within the extent: whole words at a multiple of 8 in memory, for
-    /// [`message::flat`]. The first call checks its checksum; what the message says is for the caller to check.
+    /// Says whether any of its rows is in a page, such as one that is damaged. Reads every row's place.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if the checksum does not match, on every call; the other pages stay readable.
-    /// [`ErrorKind::Invalid`] if the extent has no such page.
-    pub fn page(&self, number: u32) -> Result<&'a [u8]> {
-        let at = self.entry.first_page.saturating_add(number as usize);
-        let bit = 1_u64 << (at % FLAG_BITS);
-        let flags = self.segment.pages_checked.get(at / FLAG_BITS);
-        // Relaxed is enough: the flag guards no memory but the file's, which was there before any thread.
-        let checked = flags.is_some_and(|flags| flags.load(Memory::Relaxed) & bit != 0);
-        if checked && let Some(page) = self.section(number) {
-            return Ok(page.span.of(&self.segment.map));
-        }
-        let bytes = self.page_unchecked_before(number)?;
-        if let Some(flags) = flags {
-            flags.fetch_or(bit, Memory::Relaxed);
-        }
-        Ok(bytes)
+    /// [`ErrorKind::Corrupt`] if the index is damaged: then it may be.
+    pub fn touches(&self, page: u32) -> Result<bool> {
+        Ok(self.index()?.places().any(|place| place.page == page))
     }
 
-    fn page_unchecked_before(&self, number: u32) -> Result<&'a [u8]> {
-        let page = self.section(number).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "extent has no such page: file=`{}` extent=`{}` page=`{number}`",
-                    self.segment.name,
-                    self.key().escape_ascii()
-                ),
-            )
-        })?;
-        self.checked(page, &format!("page {number}"))
+    fn part(&self) -> Part {
+        Part::Index(self.key().to_vec())
     }
 
     fn parse_index(&self) -> Result<IndexTable> {
-        let index = self.entry.index;
-        self.checked(index, "index")?;
-        IndexTable::parse(&self.segment.map, index.span, index.rows, |page| {
-            self.page_rows(page)
-        })
-        .map_err(|what| damaged(&self.segment.name, "index", Some(self.key()), &what))
-    }
-
-    fn checked(&self, section: Section, what: &str) -> Result<&'a [u8]> {
-        let bytes = section.span.of(&self.segment.map);
-        if crc32c::crc32c(bytes) != section.checksum {
-            return Err(damaged(
-                &self.segment.name,
-                what,
-                Some(self.key()),
-                "its checksum does not match",
-            ));
+        let ExtentEntry { index, rows, .. } = *self.entry;
+        let segment = self.segment;
+        let damaged = |what: &str| damaged(&segment.name, "index", Some(self.key()), what);
+        if crc32c::crc32c(index.of(&segment.map)) != self.entry.index_checksum {
+            return Err(damaged("its checksum does not match"));
         }
-        Ok(bytes)
-    }
-
-    fn section(&self, number: u32) -> Option<Section> {
-        if number >= self.entry.page_count {
-            return None;
-        }
-        let at = self.entry.first_page.checked_add(number as usize)?;
-        self.segment.pages.get(at).copied()
+        let page_rows = |page| segment.page_rows(page);
+        IndexTable::parse(&segment.map, index, rows, &segment.footer.groups, page_rows)
+            .map_err(|what| damaged(&what))
     }
 }
 
@@ -359,87 +458,8 @@ impl fmt::Debug for Extent<'_> {
             .field("file", &self.segment.name)
             .field("key", &self.key().escape_ascii().to_string())
             .field("rows", &self.rows())
-            .field("pages", &self.page_count())
             .finish()
     }
-}
-
-/// Returns the span of a section, if it is whole words between the header and `end`, not empty, and not above its limit.
-fn place(offset: u64, bytes: u64, end: usize, bytes_max: u64) -> Option<Span> {
-    let word = WORD_BYTES as u64;
-    let legal = offset.is_multiple_of(word)
-        && bytes.is_multiple_of(word)
-        && (1..=bytes_max).contains(&bytes);
-    let start = usize::try_from(offset)
-        .ok()
-        .filter(|&start| start >= HEADER_BYTES)?;
-    let stop = start.checked_add(usize::try_from(bytes).ok()?)?;
-    (legal && stop <= end).then_some(Span { start, end: stop })
-}
-
-fn parse_footer(file: &[u8], footer: Span) -> Result<(Vec<Section>, Vec<ExtentEntry>), String> {
-    let malformed = |error: capnp::Error| format!("malformed message: {error}");
-    let section = |section: section::Reader<'_>, bytes_max: u64| {
-        // Sections end where the footer starts.
-        let span = place(
-            section.get_offset(),
-            section.get_bytes(),
-            footer.start,
-            bytes_max,
-        )?;
-        Some(Section {
-            span,
-            checksum: section.get_checksum(),
-            rows: section.get_rows(),
-        })
-    };
-    let reader = message::flat(footer.of(file));
-    let root = reader.get_root::<footer::Reader<'_>>().map_err(malformed)?;
-    let page_list = root.get_pages().map_err(malformed)?;
-    let extent_list = root.get_extents().map_err(malformed)?;
-    // The limits hold before memory is taken for as many as are claimed.
-    if page_list.len().max(extent_list.len()) as usize > FILE_SECTIONS_MAX {
-        return Err("it lists more than a file can hold".into());
-    }
-
-    let mut pages = Vec::with_capacity(page_list.len() as usize);
-    for (i, page) in page_list.iter().enumerate() {
-        let page = section(page, PAGE_BYTES_MAX as u64)
-            .filter(|page| page.rows <= PAGE_ROWS_MAX)
-            .ok_or_else(|| format!("page {i} of the file is not where a page can be"))?;
-        pages.push(page);
-    }
-
-    let mut extents: Vec<ExtentEntry> = Vec::with_capacity(extent_list.len() as usize);
-    for (i, extent) in extent_list.iter().enumerate() {
-        let key = Span::within(file, extent.get_key().map_err(malformed)?);
-        let head = Span::within(file, extent.get_head().map_err(malformed)?);
-        let index = section(extent.get_index().map_err(malformed)?, MESSAGE_BYTES_MAX)
-            .ok_or_else(|| format!("the index of extent {i} is not where an index can be"))?;
-        let first_page = extent.get_first_page() as usize;
-        let page_count = extent.get_page_count();
-        let pages_end = first_page.checked_add(page_count as usize);
-        let (Some(key), Some(head), true) =
-            (key, head, pages_end.is_some_and(|end| end <= pages.len()))
-        else {
-            return Err(format!("extent {i} leaves the file"));
-        };
-        let ascends = extents
-            .last()
-            .is_none_or(|last| last.key.of(file).cmp(key.of(file)) == Ordering::Less);
-        if !ascends {
-            return Err(format!("extent {i} is out of order"));
-        }
-        extents.push(ExtentEntry {
-            key,
-            head,
-            index,
-            first_page,
-            page_count,
-            table: OnceLock::new(),
-        });
-    }
-    Ok((pages, extents))
 }
 
 fn damaged(file: &str, section: &str, extent: Option<&[u8]>, what: &str) -> Error {

@@ -8,7 +8,7 @@ use carrack_repo::{AnyCommit, VerifiedRef, cbor};
 use carrack_schema::cid::CID_BYTES;
 use carrack_schema::limits::COLLECTIONS_MAX;
 use carrack_schema::{Cid, Code, Did};
-use carrack_segment::{Directory, Place, SegmentWriter, Target};
+use carrack_segment::{Codec, Directory, Place, SegmentWriter, Target};
 
 use crate::catalog::SegmentId;
 use crate::error::{Error, Result};
@@ -44,6 +44,7 @@ impl Packer {
             published: &published,
             id: id.0.to_bytes(),
             writer_epoch: 0,
+            codec: Codec::Plain,
         };
         let mut writer = SegmentWriter::create(directory, target)?;
         writer.begin_extent(did.as_str().as_bytes())?;
@@ -101,13 +102,8 @@ impl Packer {
             }),
         }
         self.records += 1;
-        let place = Place {
-            page: self.page_number,
-            ordinal,
-        };
-        Ok(self
-            .writer
-            .row(collection.as_bytes(), rkey.as_bytes(), place)?)
+        let (group, name) = (collection.as_bytes(), rkey.as_bytes());
+        Ok(self.writer.row(group, name, self.page_number, ordinal)?)
     }
 
     fn make_room(&mut self, bytes: usize) -> Result<()> {
@@ -154,7 +150,10 @@ impl Packer {
             first_node_page: self.page_number,
         };
         self.writer.end_extent(&head.encode()?)?;
-        let sealed = self.writer.seal()?;
+        let slots: Vec<_> = (0..self.page_number)
+            .map(|page| Place { page, ordinal: 0 })
+            .collect();
+        let sealed = self.writer.seal(&slots)?;
         Ok(PackedSegment {
             id: self.id,
             records: self.records,

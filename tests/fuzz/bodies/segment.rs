@@ -2,9 +2,9 @@
 
 use capnp::raw;
 use carrack_repack::{RepoHead, node_page};
-use carrack_schema::wire::segment_capnp::{footer, section};
-use carrack_segment::format::HEADER_BYTES;
-use carrack_segment::{Error, ErrorKind, Extent, Map, Segment, message};
+use carrack_schema::wire::segment_capnp::footer;
+use carrack_segment::format::{DICTIONARY_BYTES_MAX, HEADER_BYTES, PAGE_BYTES_MAX};
+use carrack_segment::{Error, ErrorKind, Extent, Map, PageCache, Segment, message};
 
 use super::wire::check_rows;
 
@@ -19,7 +19,8 @@ const ID: &[u8; 16] = b"0123456789abcdef";
 ///
 /// - A file is refused as corrupt or unsupported, or opens; then every part of it is read or refused as corrupt.
 /// - Extents ascend, and each is found by its key.
-/// - Rows of an index ascend by `group + '/' + name`, are found by it, and lie in a page of the extent.
+/// - Rows of an index ascend by `group + '/' + name`, are found by it, and lie in a page.
+/// - Pages and the dictionary are whole words of at most their limits, whatever they decompress to.
 /// - [`Segment::check`] finds damage if and only if reading does.
 pub fn run(data: &[u8]) {
     check_file(data);
@@ -38,7 +39,7 @@ pub fn file(data: &[u8]) -> Vec<u8> {
 
     let mut file = Vec::with_capacity(HEADER_BYTES + body_bytes + TRAILER_BYTES);
     file.extend_from_slice(b"CARRACKS");
-    file.extend(1_u32.to_le_bytes());
+    file.extend(2_u32.to_le_bytes());
     file.extend(1_u32.to_le_bytes());
     file.extend_from_slice(ID);
     file.extend(3_u64.to_le_bytes());
@@ -66,38 +67,46 @@ pub fn file(data: &[u8]) -> Vec<u8> {
 
 /// Puts right checksums into the footer, wherever it lists a section.
 fn put_section_checksums(file: &mut [u8], footer_at: usize) {
-    const CHECKSUM_AT: usize = 16;
+    const SECTION_CHECKSUM_AT: usize = 16;
+    const EXTENT_CHECKSUM_AT: usize = 12;
     let words = message::words(&file[footer_at..]);
     let footer_bytes = capnp::Word::words_to_bytes(&words);
     let mut checksums = Vec::new();
-    let mut put = |section: section::Reader<'_>| {
-        let place = raw::get_struct_data_section(section);
-        let from = place
+    let mut put = |entry: &[u8], checksum_at: usize, offset: u64, bytes: u32| {
+        let from = entry
             .as_ptr()
             .addr()
             .checked_sub(footer_bytes.as_ptr().addr());
-        let end = section.get_offset().checked_add(section.get_bytes());
+        let end = offset.checked_add(bytes.next_multiple_of(WORD_BYTES as u32).into());
         if let (Some(from), Some(end)) = (from, end)
-            && place.len() >= CHECKSUM_AT + 4
-            && from + place.len() <= footer_bytes.len()
+            && entry.len() >= checksum_at + 4
+            && from + entry.len() <= footer_bytes.len()
             && end <= footer_at as u64
-            && let Some(bytes) = file.get(section.get_offset() as usize..end as usize)
+            && let Some(bytes) = file.get(offset as usize..end as usize)
         {
-            checksums.push((footer_at + from + CHECKSUM_AT, crc32c(bytes)));
+            checksums.push((footer_at + from + checksum_at, crc32c(bytes)));
         }
     };
     let reader = message::flat(footer_bytes);
     let Ok(root) = reader.get_root::<footer::Reader<'_>>() else {
         return;
     };
-    if let Ok(pages) = root.get_pages() {
-        pages.iter().take(WORDS_MAX).for_each(&mut put);
+    let pages = root.get_pages().ok();
+    let pages = pages.iter().flat_map(|pages| pages.iter().take(WORDS_MAX));
+    for section in pages.chain(root.get_dictionary()) {
+        let entry = raw::get_struct_data_section(section);
+        put(
+            entry,
+            SECTION_CHECKSUM_AT,
+            section.get_offset(),
+            section.get_bytes(),
+        );
     }
     if let Ok(extents) = root.get_extents() {
         for extent in extents.iter().take(WORDS_MAX) {
-            if let Ok(index) = extent.get_index() {
-                put(index);
-            }
+            let entry = raw::get_struct_data_section(extent);
+            let (offset, bytes) = (extent.get_index_offset(), extent.get_index_bytes());
+            put(entry, EXTENT_CHECKSUM_AT, offset, bytes);
         }
     }
     for (at, checksum) in checksums {
@@ -116,8 +125,12 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, byte)
 }
 
+/// Small, so that pages leave it.
+const CACHE_BYTES: usize = 4_096;
+
 fn check_file(file: &[u8]) {
-    let segment = match Segment::from_map("fuzz.cseg", Map::owned(file)) {
+    let cache = PageCache::new(CACHE_BYTES);
+    let segment = match Segment::from_map("fuzz.cseg", Map::owned(file), &cache) {
         Ok(segment) => segment,
         Err(error) => {
             let kind = error.kind();
@@ -130,7 +143,8 @@ fn check_file(file: &[u8]) {
     };
     assert_eq!(segment.bytes(), file.len() as u64);
     let mut last: Option<&[u8]> = None;
-    let mut damage_count = 0;
+    let mut damage_count = check_pages(&segment);
+    assert!(cache.bytes() <= CACHE_BYTES);
     for extent in segment.extents() {
         let key = extent.key();
         assert!(last.is_none_or(|last| last < key), "extents ascend");
@@ -140,41 +154,64 @@ fn check_file(file: &[u8]) {
         damage_count += check_extent(extent);
     }
     let found = segment.check();
-    found.iter().for_each(check_corrupt);
+    found.iter().for_each(|fault| check_corrupt(&fault.error));
     assert_eq!(found.len(), damage_count);
+}
+
+/// Reads the dictionary and all pages, and returns how many of them are damaged.
+fn check_pages(segment: &Segment) -> usize {
+    let mut damage_count = 0;
+    let mut note = |error: &Error| {
+        check_corrupt(error);
+        damage_count += 1;
+    };
+    match segment.dictionary() {
+        Ok(Some(dictionary)) => check_words(dictionary, DICTIONARY_BYTES_MAX),
+        Ok(None) => {}
+        Err(error) => note(&error),
+    }
+    for number in 0..segment.page_count() {
+        match segment.page(number) {
+            Ok(page) => {
+                check_words(&page, PAGE_BYTES_MAX);
+                assert_eq!(
+                    segment.page(number).ok(),
+                    Some(page.clone()),
+                    "a second time"
+                );
+                check_rows(&page);
+                let _digests_or_error = node_page::decode(&page, &mut Vec::new());
+            }
+            Err(error) => note(&error),
+        }
+    }
+    let beyond = segment.page_count();
+    let error = segment.page(beyond).expect_err("no such page");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(segment.page_rows(beyond).is_none());
+    damage_count
+}
+
+fn check_words(bytes: &[u8], bytes_max: usize) {
+    assert_eq!(bytes.len() % WORD_BYTES, 0);
+    assert_eq!(bytes.as_ptr().addr() % WORD_BYTES, 0);
+    assert!((1..=bytes_max).contains(&bytes.len()));
 }
 
 /// Reads all of an extent, and returns how many parts of it are damaged.
 fn check_extent(extent: Extent<'_>) -> usize {
-    let mut damage_count = 0;
     let _head_or_error = RepoHead::decode(extent.head());
     assert_eq!(extent.head().as_ptr().addr() % WORD_BYTES, 0);
-    for number in 0..extent.page_count() {
-        match extent.page(number) {
-            Ok(page) => {
-                assert_eq!(page.len() % WORD_BYTES, 0);
-                assert_eq!(page.as_ptr().addr() % WORD_BYTES, 0);
-                assert_eq!(extent.page(number).ok(), Some(page), "a second time");
-                check_rows(page);
-                let _digests_or_error = node_page::decode(page, &mut Vec::new());
-            }
-            Err(error) => {
-                check_corrupt(&error);
-                damage_count += 1;
-            }
-        }
-    }
-    let beyond = extent.page(extent.page_count()).expect_err("no such page");
-    assert_eq!(beyond.kind(), ErrorKind::Invalid);
-    assert!(extent.page_rows(extent.page_count()).is_none());
     match extent.index() {
-        Ok(_) => check_index(extent),
+        Ok(_) => {
+            check_index(extent);
+            0
+        }
         Err(error) => {
             check_corrupt(&error);
-            damage_count += 1;
+            1
         }
     }
-    damage_count
 }
 
 fn check_index(extent: Extent<'_>) {
@@ -192,10 +229,15 @@ fn check_index(extent: Extent<'_>) {
         assert_eq!(index.find(group.name, &row.name), Some(row.place));
         assert_eq!(index.lower_bound(group.name, &row.name), number);
         assert_eq!(index.row(number), Some(row));
-        let page_rows = extent.page_rows(row.place.page);
+        let page_rows = extent.segment().page_rows(row.place.page);
         assert!(page_rows.is_some_and(|rows| row.place.ordinal < rows));
         count += 1;
     }
+    assert!(
+        index
+            .places()
+            .eq(index.range(0..count).map(|row| row.place))
+    );
     assert_eq!(count, index.rows(), "every row is read");
     assert_eq!(index.row(count), None);
     for group in groups {
