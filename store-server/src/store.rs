@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use carrack_repack::{RepoHead, StoredRow, page};
+use carrack_repack::{Dictionary, DictionaryRef, RepoHead, StoredRow, row};
 use carrack_schema::limits::{IMPORT_MEMORY_BYTES, IMPORTS_MAX};
 use carrack_schema::{Cid, Code, Did, Handle, Nsid, RecordPath, Tid, cid::Codec};
-use carrack_segment::{Directory, Extent, Index, Lock, PageCache, Segment};
+use carrack_segment::{Directory, Extent, Index, Lock, Page, PageCache, Segment};
 use tokio::sync::watch;
 
 use crate::catalog::{CURSOR_KEY_BYTES, Catalog, RepoEntry, SegmentId};
@@ -40,8 +40,26 @@ pub(crate) struct Inner {
 /// A mapped segment. Once another has taken its place in the catalog its file goes with the last snapshot.
 struct OpenSegment {
     segment: Segment,
+    /// Filled on first touch.
+    dictionary: OnceLock<Dictionary>,
     directory: Arc<dyn Directory>,
     retired: AtomicBool,
+}
+
+impl OpenSegment {
+    /// Returns what its pages name by number.
+    fn dictionary(&self) -> Result<DictionaryRef<'_>> {
+        let bytes = self.segment.dictionary()?.unwrap_or_default();
+        if let Some(table) = self.dictionary.get() {
+            return Ok(table.over(bytes));
+        }
+        let table = match bytes {
+            [] => Dictionary::default(),
+            bytes => Dictionary::parse(bytes)
+                .map_err(|error| damaged(&format!("{} dictionary", self.segment.name()), error))?,
+        };
+        Ok(self.dictionary.get_or_init(|| table).over(bytes))
+    }
 }
 
 /// Whether a segment had to be opened. One that is opened late may have been retired before.
@@ -306,6 +324,7 @@ impl Store {
         let directory = self.0.directory.clone();
         let opened = Arc::new(OpenSegment {
             segment,
+            dictionary: OnceLock::new(),
             directory,
             retired: AtomicBool::new(false),
         });
@@ -465,18 +484,93 @@ pub struct RecordRef<'a> {
     /// Its key.
     pub rkey: Cow<'a, str>,
     /// What is stored of it.
-    pub(crate) row: StoredRow<'a>,
+    pub(crate) row: PlacedRow<'a>,
 }
+
+/// What is held of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// Its DAG-CBOR, exactly as it was imported.
+    DagCbor(Cow<'a, [u8]>),
+    /// The CID of a block that was not in the CAR of a repo that was imported as partial.
+    Missing(Cid),
+}
+
+/// Returns the CID of a record's DAG-CBOR.
+pub(crate) fn cid_of(record: &[u8]) -> Cid {
+    Cid::new(Codec::DagCbor, carrack_repo::hash::sha256(record))
+}
+
+/// A row of a page of an open segment.
+#[derive(Clone)]
+pub(crate) struct PlacedRow<'a> {
+    segment: &'a OpenSegment,
+    page: Page<'a>,
+    number: u32,
+    ordinal: u32,
+}
+
+impl<'a> PlacedRow<'a> {
+    fn damaged(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        let what = format!("{} page {}", self.segment.segment.name(), self.number);
+        damaged(&what, error)
+    }
+
+    /// Returns what the page has in the row.
+    pub(crate) fn stored(&self) -> Result<StoredRow<'_>> {
+        row::row(&self.page, self.ordinal).map_err(|error| self.damaged(error))
+    }
+
+    /// Returns the record's DAG-CBOR, or the CID of one that is not held.
+    fn content(&self) -> Result<Content<'a>> {
+        // Bytes that are in the map as they are need not be copied.
+        let in_map = self.page.mapped().map(|page| row::row(page, self.ordinal));
+        if let Some(Ok(StoredRow::DagCbor(bytes))) = in_map {
+            return Ok(Content::DagCbor(Cow::Borrowed(bytes)));
+        }
+        Ok(match self.stored()? {
+            StoredRow::DagCbor(bytes) => Content::DagCbor(Cow::Owned(bytes.to_vec())),
+            StoredRow::Columns(row) => {
+                let mut out = Vec::with_capacity(RECORD_BYTES);
+                row.write(&self.segment.dictionary()?, &mut out)
+                    .map_err(|error| self.damaged(error))?;
+                Content::DagCbor(Cow::Owned(out))
+            }
+            StoredRow::Missing(cid) => Content::Missing(cid),
+            StoredRow::Gone => {
+                return Err(Error::new(
+                    Code::Internal,
+                    "a tombstone was read as a record",
+                ));
+            }
+        })
+    }
+}
+
+impl std::fmt::Debug for PlacedRow<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "PlacedRow({} page {} row {})",
+            self.segment.segment.name(),
+            self.number,
+            self.ordinal
+        )
+    }
+}
+
+/// Bytes that most records do not pass.
+const RECORD_BYTES: usize = 512;
 
 impl<'a> RecordRef<'a> {
     /// Returns the record's DAG-CBOR, exactly as it was imported.
     ///
     /// # Errors
     /// `incomplete` if its block was not in the CAR of a repo that was imported as partial.
-    pub fn bytes(&self) -> Result<&'a [u8]> {
-        match self.row {
-            StoredRow::DagCbor(bytes) => Ok(bytes),
-            StoredRow::Missing(cid) => {
+    pub fn bytes(&self) -> Result<Cow<'a, [u8]>> {
+        match self.content()? {
+            Content::DagCbor(bytes) => Ok(bytes),
+            Content::Missing(cid) => {
                 let path = self.key(true);
                 let words =
                     format!("the repo was imported without the block {cid} of record {path}");
@@ -485,14 +579,23 @@ impl<'a> RecordRef<'a> {
         }
     }
 
+    /// Returns what is held of the record.
+    ///
+    /// # Errors
+    /// `damaged` if its page is.
+    pub fn content(&self) -> Result<Content<'a>> {
+        self.row.content()
+    }
+
     /// Returns the record's CID, by hashing its bytes where they are held: the answer is its own proof.
-    pub fn cid(&self) -> Cid {
-        match self.row {
-            StoredRow::DagCbor(bytes) => {
-                Cid::new(Codec::DagCbor, carrack_repo::hash::sha256(bytes))
-            }
-            StoredRow::Missing(cid) => cid,
-        }
+    ///
+    /// # Errors
+    /// `damaged` if its page is.
+    pub fn cid(&self) -> Result<Cid> {
+        Ok(match self.content()? {
+            Content::DagCbor(bytes) => cid_of(&bytes),
+            Content::Missing(cid) => cid,
+        })
     }
 
     /// Returns the record's key in a listing of its collection, or of the whole repo.
@@ -680,16 +783,12 @@ impl Repo {
         })
     }
 
-    fn stored_row(&self, place: carrack_segment::Place) -> Result<StoredRow<'_>> {
-        let page = self.segment.segment.page(place.page)?;
-        // What imports write is not compressed.
-        let message = page.mapped().ok_or_else(|| {
-            let words = format!("page {} is compressed", place.page);
-            Error::new(Code::Internal, words)
-        })?;
-        page::row(message, place.ordinal).map_err(|error| {
-            let what = format!("{} page {}", self.segment.segment.name(), place.page);
-            damaged(&what, error)
+    fn stored_row(&self, place: carrack_segment::Place) -> Result<PlacedRow<'_>> {
+        Ok(PlacedRow {
+            segment: &self.segment,
+            page: self.segment.segment.page(place.page)?,
+            number: place.page,
+            ordinal: place.ordinal,
         })
     }
 

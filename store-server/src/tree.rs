@@ -71,7 +71,7 @@ impl Rows for TreeRows<'_> {
     }
 
     fn cid(&mut self, index: usize) -> carrack_repo::Result<Cid> {
-        self.row(index).map(|record| record.cid())
+        self.row(index)?.cid().map_err(|error| self.keep(error))
     }
 }
 
@@ -80,7 +80,7 @@ impl RecordRows for TreeRows<'_> {
         let record = self.row(index)?;
         let bytes = record.bytes().map_err(|error| self.keep(error))?;
         out.clear();
-        out.extend_from_slice(bytes);
+        out.extend_from_slice(&bytes);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use capnp::message::{Builder, HeapAllocator};
 use carrack_repack::value::Plan;
-use carrack_repack::{PageBuilder, RepoHead, node_page};
+use carrack_repack::{PageBuilder, PageSink, RepoHead, node_page};
 use carrack_repo::VerifiedRef;
 use carrack_schema::cid::Codec;
 use carrack_schema::wire::record_capnp::value;
@@ -401,15 +401,31 @@ fn proofs() -> Seeds {
     seeds
 }
 
+/// Keeps the one page that so few rows make.
+struct OnePage(u32, Vec<u8>);
+
+impl PageSink for OnePage {
+    fn page(&mut self, rows: u32, message: &[u8]) -> carrack_segment::Result<u32> {
+        *self = Self(rows, message.to_vec());
+        Ok(0)
+    }
+}
+
 fn page(records: &[Vec<u8>], missing: &[Cid]) -> (u32, Vec<u8>) {
-    let mut page = PageBuilder::default();
+    let mut page = OnePage(0, Vec::new());
+    let mut builder = PageBuilder::default();
     for record in records {
-        page.push(&VerifiedRef::of(Codec::DagCbor, record));
+        builder
+            .push(&VerifiedRef::of(Codec::DagCbor, record), &mut page)
+            .expect("memory takes it");
     }
     for cid in missing {
-        page.push_missing(cid);
+        builder
+            .push_missing(cid, &mut page)
+            .expect("memory takes it");
     }
-    (page.rows(), page.finish().expect("a small page"))
+    builder.finish(&mut page).expect("a small page");
+    (page.0, page.1)
 }
 
 fn head(did: &str) -> RepoHead {

@@ -6,11 +6,11 @@ use std::hash::Hash;
 
 use foldhash::{HashMap, HashSet};
 
-use crate::bits::{BitWriter, width_of};
 use crate::dictionary::DictionaryBuilder;
 use crate::leaf::uri::{self, PLC_BYTES, PlcUri, RkeyForm};
 use crate::leaf::{Leaf, base32};
 use crate::shape::Cut;
+use carrack_segment::bits::{self, width_of};
 
 /// Column codes of a page; `schema/capnp/segment.capnp` says what they mean.
 pub(crate) const CODE_FIXED: u8 = 65;
@@ -49,7 +49,7 @@ pub(crate) struct OpenGroup {
 pub(crate) struct PackedColumns {
     pub(crate) bases: Vec<u64>,
     pub(crate) codes: Vec<u8>,
-    pub(crate) packed: BitWriter,
+    pub(crate) packed: bits::Packer,
 }
 
 /// What the columns of a page share.
@@ -223,7 +223,7 @@ impl OpenGroup {
         let bytes = heap
             .size()
             .saturating_sub(before)
-            .saturating_add(out.packed.bits() / 8)
+            .saturating_add((out.packed.bits() / 8) as usize)
             .saturating_add(out.codes.len().saturating_mul(COLUMN_BYTES))
             .saturating_add(GROUP_BYTES);
         if packed.is_none() || bytes >= self.verbatim_bytes() {

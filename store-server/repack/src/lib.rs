@@ -19,7 +19,6 @@
     )
 )]
 
-mod bits;
 pub mod dictionary;
 mod group;
 pub mod head;

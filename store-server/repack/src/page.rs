@@ -12,11 +12,11 @@ use carrack_segment::{Result, message};
 
 use foldhash::HashMap;
 
-use crate::bits::{BitWriter, width_of};
 use crate::dictionary::{DictionaryBuilder, SHAPES_MAX};
 use crate::group::{CODE_TEXT, Heap, OpenGroup, PackedColumns, VERBATIM_ROW_BYTES};
 use crate::row::{self, FIRST_SHAPE, GONE, MISSING, PageError, StoredRow, VERBATIM};
 use crate::shape::{Cut, Cuttable};
+use carrack_segment::bits::{self, width_of};
 
 /// Where a row will be: a slot, and a row of it. [`PageBuilder::finish`] says which page each slot came into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Pool {
             return (shape, rows, PackedGroup::default());
         }
         let width = width_of(self.bytes.len() as u64);
-        let mut ends = BitWriter::default();
+        let mut ends = bits::Packer::default();
         self.ends
             .iter()
             .for_each(|&end| ends.push(end.into(), width));

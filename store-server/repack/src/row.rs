@@ -10,9 +10,8 @@ use carrack_repo::cbor::{Reader, Token};
 use carrack_schema::limits::CAR_SECTION_BYTES_MAX;
 use carrack_schema::wire::segment_capnp::page;
 use carrack_schema::{Cid, Tid, cid::Codec};
-use carrack_segment::message;
+use carrack_segment::{bits, message};
 
-use crate::bits;
 use crate::dictionary::Vocabulary;
 use crate::group::{CODE_ENTRY, CODE_FIXED, CODE_TEXT, PLACE_BITS_MAX, SIGN};
 use crate::leaf::time::{self, TimeForm};
@@ -284,7 +283,7 @@ struct ColumnRef {
     base: u64,
     code: u8,
     /// Where its numbers begin, in bits.
-    at: usize,
+    at: u64,
     width: u32,
 }
 
@@ -349,8 +348,8 @@ impl<'p> GroupRef<'p> {
     /// Returns the columns in order.
     fn columns(self) -> impl Iterator<Item = ColumnRef> + use<'p> {
         let (bases, _) = self.bases.as_chunks::<8>();
-        let rows = self.rows as usize;
-        let mut at = 0_usize;
+        let rows = u64::from(self.rows);
+        let mut at = 0_u64;
         self.codes.iter().zip(bases).map(move |(&code, base)| {
             let width = match code {
                 0..=64 => code.into(),
@@ -363,7 +362,7 @@ impl<'p> GroupRef<'p> {
                 at,
                 width,
             };
-            at = at.saturating_add(rows.saturating_mul(width as usize));
+            at = at.saturating_add(rows.saturating_mul(width.into()));
             column
         })
     }
@@ -372,7 +371,7 @@ impl<'p> GroupRef<'p> {
     fn number(&self, column: ColumnRef, row: u32) -> u64 {
         let at = column
             .at
-            .saturating_add((row as usize).saturating_mul(column.width as usize));
+            .saturating_add(u64::from(row).saturating_mul(column.width.into()));
         column
             .base
             .wrapping_add(bits::read(self.packed, at, column.width))

@@ -1,6 +1,8 @@
 //! Records as values on the wire: from DAG-CBOR to flat nodes, whole or projected, without a tree between.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use carrack_repo::cbor::{CborError, Reader, Token};
 use carrack_schema::limits::VALUE_NODES_MAX;
@@ -17,13 +19,26 @@ pub enum Unreadable {
     TooLarge,
 }
 
-/// A record's value, measured and ready to be written into a message. Borrows the record's bytes.
+/// A record's value, measured and ready to be written into a message. Holds the record's bytes.
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
+    record: Cow<'a, [u8]>,
     nodes: Vec<(Kind, u32, i64)>,
-    texts: Vec<&'a str>,
-    blobs: Vec<&'a [u8]>,
-    keys: HashMap<&'a str, u32>,
+    texts: Vec<Part>,
+    blobs: Vec<Part>,
+}
+
+/// Where a text or byte string is in the record.
+type Part = Range<usize>;
+
+/// A plan that is being made.
+#[derive(Default)]
+struct Draft<'r> {
+    record: &'r [u8],
+    nodes: Vec<(Kind, u32, i64)>,
+    texts: Vec<Part>,
+    blobs: Vec<Part>,
+    keys: HashMap<&'r str, u32>,
 }
 
 impl<'a> Plan<'a> {
@@ -32,18 +47,37 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// If the record breaks a rule of the data model anywhere, or is larger than a value on the wire may be.
-    pub fn of(record: &'a [u8], fields: &[&str]) -> Result<Self, Unreadable> {
-        let mut plan = Self::default();
-        let mut reader = Reader::new(record);
+    pub fn of(record: impl Into<Cow<'a, [u8]>>, fields: &[&str]) -> Result<Self, Unreadable> {
+        let record = record.into();
+        let mut draft = Draft {
+            record: &record,
+            ..Draft::default()
+        };
+        let mut reader = Reader::new(&record);
         let token = reader.token()?;
         let keep = if fields.is_empty() {
             Keep::All
         } else {
             Keep::Only(fields.to_vec())
         };
-        plan.value(&mut reader, token, 0, &keep)?;
+        draft.value(&mut reader, token, 0, &keep)?;
         reader.finish()?;
-        Ok(plan)
+        let Draft {
+            nodes,
+            texts,
+            blobs,
+            ..
+        } = draft;
+        Ok(Self {
+            record,
+            nodes,
+            texts,
+            blobs,
+        })
+    }
+
+    fn bytes(&self, part: &Part) -> &[u8] {
+        self.record.get(part.clone()).unwrap_or_default()
     }
 
     /// Returns how many bytes it takes in a message, padding included.
@@ -75,12 +109,23 @@ impl<'a> Plan<'a> {
         }
         let mut texts = wire.reborrow().init_texts(count(self.texts.len()));
         for (i, text) in (0..).zip(&self.texts) {
-            texts.set(i, text);
+            texts.set(i, std::str::from_utf8(self.bytes(text)).unwrap_or_default());
         }
         let mut blobs = wire.init_blobs(count(self.blobs.len()));
         for (i, blob) in (0..).zip(&self.blobs) {
-            blobs.set(i, blob);
+            blobs.set(i, self.bytes(blob));
         }
+    }
+}
+
+impl<'r> Draft<'r> {
+    /// Returns where a part of the record is in it.
+    fn part(&self, bytes: &[u8]) -> Part {
+        let start = bytes
+            .as_ptr()
+            .addr()
+            .saturating_sub(self.record.as_ptr().addr());
+        start..start.saturating_add(bytes.len())
     }
 
     /// Adds the value that begins with `token`, reading on to its end.
@@ -88,8 +133,8 @@ impl<'a> Plan<'a> {
     /// Recursion is bounded by the reader, which refuses what nests deeper than the data model.
     fn value(
         &mut self,
-        reader: &mut Reader<'a>,
-        token: Token<'a>,
+        reader: &mut Reader<'r>,
+        token: Token<'r>,
         key: u32,
         keep: &Keep<'_>,
     ) -> Result<(), Unreadable> {
@@ -97,9 +142,18 @@ impl<'a> Plan<'a> {
             Token::Null => (Kind::Null, 0),
             Token::Bool(value) => (Kind::Bool, i64::from(value)),
             Token::Int(value) => (Kind::Int, value),
-            Token::Text(text) => (Kind::Text, push(&mut self.texts, text)),
-            Token::Bytes(bytes) => (Kind::Bytes, push(&mut self.blobs, bytes)),
-            Token::Link(cid) => (Kind::Link, push(&mut self.blobs, cid)),
+            Token::Text(text) => {
+                let part = self.part(text.as_bytes());
+                (Kind::Text, push(&mut self.texts, part))
+            }
+            Token::Bytes(bytes) => {
+                let part = self.part(bytes);
+                (Kind::Bytes, push(&mut self.blobs, part))
+            }
+            Token::Link(cid) => {
+                let part = self.part(cid);
+                (Kind::Link, push(&mut self.blobs, part))
+            }
             Token::List(length) => return self.list(reader, length, key, keep),
             Token::Map(length) => return self.map(reader, length, key, keep),
             // The reader gives keys only inside a map, where `map` takes them.
@@ -110,7 +164,7 @@ impl<'a> Plan<'a> {
 
     fn list(
         &mut self,
-        reader: &mut Reader<'a>,
+        reader: &mut Reader<'r>,
         length: u64,
         key: u32,
         keep: &Keep<'_>,
@@ -126,7 +180,7 @@ impl<'a> Plan<'a> {
 
     fn map(
         &mut self,
-        reader: &mut Reader<'a>,
+        reader: &mut Reader<'r>,
         length: u64,
         key: u32,
         keep: &Keep<'_>,
@@ -165,10 +219,11 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn key(&mut self, name: &'a str) -> u32 {
+    fn key(&mut self, name: &'r str) -> u32 {
+        let part = self.part(name.as_bytes());
         let texts = &mut self.texts;
         *self.keys.entry(name).or_insert_with(|| {
-            texts.push(name);
+            texts.push(part);
             u32::try_from(texts.len().saturating_sub(1)).expect("fewer texts than nodes")
         })
     }

@@ -75,13 +75,13 @@ impl<'a> Base<'a> {
             return Ok(None);
         };
         if let Lookup::Found(record) = self.repo.record(&path)?
-            && record.cid() == *cid
+            && record.cid()? == *cid
         {
             // A stored record whose own block is missing is missing here too.
             let Ok(bytes) = record.bytes() else {
                 return Ok(None);
             };
-            scratch.extend_from_slice(bytes);
+            scratch.extend_from_slice(&bytes);
             return Ok(VerifiedRef::check(*cid, scratch).ok());
         }
         self.record_anywhere(cid, scratch)
@@ -103,9 +103,9 @@ impl<'a> Base<'a> {
                 .repo
                 .row(u32::try_from(place.offset).unwrap_or(u32::MAX))?;
             if let Ok(bytes) = record.bytes()
-                && record.cid() == *cid
+                && record.cid()? == *cid
             {
-                scratch.extend_from_slice(bytes);
+                scratch.extend_from_slice(&bytes);
                 return Ok(VerifiedRef::check(*cid, scratch).ok());
             }
         }
@@ -120,7 +120,7 @@ impl<'a> Base<'a> {
                 offset: number.into(),
                 length: 0,
             };
-            index.push(&self.repo.row(number)?.cid(), place);
+            index.push(&self.repo.row(number)?.cid()?, place);
         }
         index.sort();
         Ok(index)

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use carrack_repack::head::RepoHead;
-use carrack_repack::{PageBuilder, node_page};
-use carrack_repo::{AnyCommit, VerifiedRef, cbor};
-use carrack_schema::cid::CID_BYTES;
+use carrack_repack::page::{Finished, SlotRow};
+use carrack_repack::{PageBuilder, PageSink, node_page};
+use carrack_repo::{AnyCommit, VerifiedRef};
 use carrack_schema::limits::COLLECTIONS_MAX;
 use carrack_schema::{Cid, Code, Did};
 use carrack_segment::{Codec, Directory, Place, SegmentWriter, Target};
@@ -28,8 +28,7 @@ pub(super) struct PackedSegment {
 pub(super) struct Packer {
     id: SegmentId,
     writer: SegmentWriter,
-    page: PageBuilder,
-    page_number: u32,
+    pages: PageBuilder,
     records: u64,
     missing: u64,
     invalid: u64,
@@ -51,8 +50,7 @@ impl Packer {
         Ok(Self {
             id,
             writer,
-            page: PageBuilder::default(),
-            page_number: 0,
+            pages: PageBuilder::default(),
             records: 0,
             missing: 0,
             invalid: 0,
@@ -70,11 +68,10 @@ impl Packer {
         rkey: &str,
         block: &VerifiedRef<'_>,
     ) -> Result<()> {
+        let pushed = self.pages.push(block, &mut Sink(&mut self.writer))?;
         // A record that breaks the data model is kept as it is, and its siblings with it (RC2, DR3).
-        self.invalid += u64::from(cbor::validate(block.bytes()).is_err());
-        self.make_room(block.bytes().len())?;
-        let ordinal = self.page.push(block);
-        self.row(collection, rkey, ordinal)
+        self.invalid += u64::from(!pushed.is_valid);
+        self.row(collection, rkey, pushed.at)
     }
 
     /// Adds a record whose block is not held.
@@ -82,13 +79,12 @@ impl Packer {
     /// # Errors
     /// As [`push`](Self::push).
     pub(super) fn push_missing(&mut self, collection: &str, rkey: &str, cid: &Cid) -> Result<()> {
-        self.make_room(CID_BYTES)?;
-        let ordinal = self.page.push_missing(cid);
+        let at = self.pages.push_missing(cid, &mut Sink(&mut self.writer))?;
         self.missing += 1;
-        self.row(collection, rkey, ordinal)
+        self.row(collection, rkey, at)
     }
 
-    fn row(&mut self, collection: &str, rkey: &str, ordinal: u32) -> Result<()> {
+    fn row(&mut self, collection: &str, rkey: &str, at: SlotRow) -> Result<()> {
         let count = self.collections.len();
         match self.collections.last_mut() {
             Some(last) if last.nsid == collection => last.records += 1,
@@ -103,28 +99,7 @@ impl Packer {
         }
         self.records += 1;
         let (group, name) = (collection.as_bytes(), rkey.as_bytes());
-        Ok(self.writer.row(group, name, self.page_number, ordinal)?)
-    }
-
-    fn make_room(&mut self, bytes: usize) -> Result<()> {
-        if self.page.fits(bytes) {
-            Ok(())
-        } else {
-            self.end_page()
-        }
-    }
-
-    fn end_page(&mut self) -> Result<()> {
-        let rows = self.page.rows();
-        if rows > 0 {
-            let number = self.writer.page(rows, &self.page.finish()?)?;
-            debug_assert_eq!(
-                number, self.page_number,
-                "pages are numbered as they are written"
-            );
-            self.page_number = number + 1;
-        }
-        Ok(())
+        Ok(self.writer.row(group, name, at.slot, at.row)?)
     }
 
     /// Writes the rest, the tree's digests and the head, and seals the segment.
@@ -137,7 +112,8 @@ impl Packer {
         commit_block: &VerifiedRef<'_>,
         digests: &[[u8; 32]],
     ) -> Result<PackedSegment> {
-        self.end_page()?;
+        let Finished { slots, dictionary } = self.pages.finish(&mut Sink(&mut self.writer))?;
+        let first_node_page = self.writer.page_count();
         for digests in digests.chunks(node_page::NODE_PAGE_DIGESTS) {
             self.writer.page(0, &node_page::encode(digests)?)?;
         }
@@ -147,11 +123,16 @@ impl Packer {
             commit_cid: *commit_block.cid(),
             commit: commit_block.bytes().to_vec(),
             records: self.records,
-            first_node_page: self.page_number,
+            first_node_page,
         };
         self.writer.end_extent(&head.encode()?)?;
-        let slots: Vec<_> = (0..self.page_number)
-            .map(|page| Place { page, ordinal: 0 })
+        self.writer.dictionary(&dictionary)?;
+        let slots: Vec<_> = slots
+            .iter()
+            .map(|slot| Place {
+                page: slot.page,
+                ordinal: slot.first_row,
+            })
             .collect();
         let sealed = self.writer.seal(&slots)?;
         Ok(PackedSegment {
@@ -162,5 +143,14 @@ impl Packer {
             bytes: sealed.bytes,
             collections: self.collections,
         })
+    }
+}
+
+/// A segment's writer, as pages go to it.
+struct Sink<'a>(&'a mut SegmentWriter);
+
+impl PageSink for Sink<'_> {
+    fn page(&mut self, rows: u32, message: &[u8]) -> carrack_segment::Result<u32> {
+        self.0.page(rows, message)
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn answer(
     let all = rows.len();
     let (mut records, mut bytes) = (Vec::new(), 0);
     for row in repo.read(rows).take(request.limit as usize) {
-        let record = Answer::of(row?, &request.want);
+        let record = Answer::of(row?, &request.want)?;
         bytes += record.wire_bytes();
         records.push(record);
         if bytes >= LIST_BYTES_MAX {

@@ -43,7 +43,7 @@ impl record_cap::Server for RecordObject {
                 Lookup::Found(record) => {
                     let mut found = results.init_found();
                     view::source(found.reborrow().init_source(), repo.summary());
-                    Answer::of(record, &want).write(found.init_record(), true);
+                    Answer::of(record, &want)?.write(found.init_record(), true);
                 }
             }
             Ok(())

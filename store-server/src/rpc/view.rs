@@ -1,6 +1,7 @@
 //! From the store's types to the wire's.
 
-use carrack_repack::StoredRow;
+use std::borrow::Cow;
+
 use carrack_repack::head::rev_text;
 use carrack_repack::value::{Plan, Unreadable};
 use carrack_schema::limits::FIELDS_MAX;
@@ -12,7 +13,7 @@ use carrack_schema::{Cid, Code};
 
 use super::error::Failure;
 use crate::error::Error;
-use crate::store::{Absence, CollectionCount, RecordRef, Summary};
+use crate::store::{Absence, CollectionCount, Content, RecordRef, Summary, cid_of};
 use crate::verdict::Verdict;
 
 /// What to read of a record, read off the wire.
@@ -54,25 +55,39 @@ pub(super) struct Answer<'a> {
 enum Body<'a> {
     None,
     Value(Plan<'a>),
-    DagCbor(&'a [u8]),
+    DagCbor(Cow<'a, [u8]>),
     Undecodable(Unreadable),
     Missing,
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn of(record: RecordRef<'a>, want: &Want<'_>) -> Self {
-        let body = match (want.form, record.row) {
-            (want::Form::None, _) => Body::None,
-            (_, StoredRow::Missing(_)) => Body::Missing,
-            (want::Form::DagCbor, StoredRow::DagCbor(bytes)) => Body::DagCbor(bytes),
-            (want::Form::Value, StoredRow::DagCbor(bytes)) => match Plan::of(bytes, &want.fields) {
-                Ok(plan) => Body::Value(plan),
-                Err(why) => Body::Undecodable(why),
-            },
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// `damaged` if its page is.
+    pub(super) fn of(record: RecordRef<'a>, want: &Want<'_>) -> Result<Self, Error> {
+        if !want.cid && want.form == want::Form::None {
+            let (cid, body) = (None, Body::None);
+            return Ok(Self { record, cid, body });
+        }
+        let (cid, body) = match (record.content()?, want.form) {
+            (Content::Missing(cid), want::Form::None) => (want.cid.then_some(cid), Body::None),
+            // Its CID is all there is of it.
+            (Content::Missing(cid), _) => (Some(cid), Body::Missing),
+            (Content::DagCbor(bytes), form) => {
+                let cid = want.cid.then(|| cid_of(&bytes));
+                let body = match form {
+                    want::Form::None => Body::None,
+                    want::Form::DagCbor => Body::DagCbor(bytes),
+                    want::Form::Value => match Plan::of(bytes, &want.fields) {
+                        Ok(plan) => Body::Value(plan),
+                        Err(why) => Body::Undecodable(why),
+                    },
+                };
+                (cid, body)
+            }
         };
-        // A missing record's CID is all there is of it.
-        let cid = (want.cid || matches!(body, Body::Missing)).then(|| record.cid());
-        Self { record, cid, body }
+        Ok(Self { record, cid, body })
     }
 
     /// Returns how many bytes it takes on the wire, beside a fixed part.

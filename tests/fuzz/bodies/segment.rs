@@ -1,7 +1,7 @@
 //! Segment files of an enemy: opened, listed and searched, with right checksums and with the input's own.
 
 use capnp::raw;
-use carrack_repack::{RepoHead, node_page};
+use carrack_repack::{Dictionary, RepoHead, node_page};
 use carrack_schema::wire::segment_capnp::footer;
 use carrack_segment::format::{DICTIONARY_BYTES_MAX, HEADER_BYTES, PAGE_BYTES_MAX};
 use carrack_segment::{Error, ErrorKind, Extent, Map, PageCache, Segment, message};
@@ -170,6 +170,8 @@ fn check_pages(segment: &Segment) -> usize {
         Ok(None) => {}
         Err(error) => note(&error),
     }
+    let bytes = segment.dictionary().ok().flatten().unwrap_or_default();
+    let dictionary = Dictionary::parse(bytes).unwrap_or_default();
     for number in 0..segment.page_count() {
         match segment.page(number) {
             Ok(page) => {
@@ -179,7 +181,7 @@ fn check_pages(segment: &Segment) -> usize {
                     Some(page.clone()),
                     "a second time"
                 );
-                check_rows(&page);
+                check_rows(&page, &dictionary.over(bytes));
                 let _digests_or_error = node_page::decode(&page, &mut Vec::new());
             }
             Err(error) => note(&error),

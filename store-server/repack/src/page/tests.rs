@@ -1,3 +1,5 @@
+//! What pages give back, whatever went in.
+
 use capnp::Word;
 use carrack_schema::cid::Codec;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Leaves at their paths, one by one and by the column.
+
 use capnp::Word;
 use carrack_repo::VerifiedRef;
 use carrack_schema::cid::Codec;

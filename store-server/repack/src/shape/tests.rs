@@ -1,3 +1,5 @@
+//! What is cut out of records, and which templates are read.
+
 use super::*;
 use crate::kit::{Node, cbor};
 
