@@ -486,9 +486,7 @@ impl<'a> Index<'a> {
     #[inline]
     fn search_names(&self, group: &GroupEntry, name: &[u8]) -> Result<u32, u32> {
         let sought = Sought::new(name);
-        let blocks = bisect(0..group.blocks(), |i| {
-            self.is_below(&self.block(group, i), 0, &sought)
-        });
+        let blocks = bisect(0..group.blocks(), |i| self.starts_below(group, i, &sought));
         // The name may be the first of that block, or else it can only be in the block before.
         if blocks < group.blocks() {
             let block = self.block(group, blocks);
@@ -508,15 +506,22 @@ impl<'a> Index<'a> {
         Err(row)
     }
 
+    /// Says whether the first name of a group's block is below the one sought; reads no more of the block than that.
+    #[inline]
+    fn starts_below(&self, group: &GroupEntry, i: u32, sought: &Sought<'_>) -> bool {
+        let block = self.block(group, i);
+        if block.is_text {
+            return self.text(&block, 0) < sought.name;
+        }
+        sought.is_above(block.base)
+    }
+
     #[inline]
     fn is_below(&self, block: &Block, i: u32, sought: &Sought<'_>) -> bool {
         if block.is_text {
             return self.text(block, i) < sought.name;
         }
-        match sought.bound {
-            Bound::Exact(word) | Bound::Above(word) => self.word(block, i) < word,
-            Bound::End => true,
-        }
+        sought.is_above(self.word(block, i))
     }
 
     #[inline]
@@ -624,22 +629,33 @@ impl<'n> Sought<'n> {
             bound: name::bound(name),
         }
     }
+
+    /// Says whether the name is above that of a word.
+    #[inline]
+    fn is_above(&self, word: u64) -> bool {
+        match self.bound {
+            Bound::Exact(least) | Bound::Above(least) => word < least,
+            Bound::End => true,
+        }
+    }
 }
 
-/// Returns the first row for which `below` is false, or the end; `below` is true up to some row and false after it.
+/// Returns the first of these numbers for which `below` is false, or their end; `below` is true up to some number and
+/// false after it.
 #[inline]
-fn bisect(rows: Range<u32>, below: impl Fn(u32) -> bool) -> u32 {
-    let mut start = rows.start;
-    let mut left = rows.end.saturating_sub(rows.start);
-    while left > 0 {
+fn bisect(numbers: Range<u32>, below: impl Fn(u32) -> bool) -> u32 {
+    let mut start = numbers.start;
+    let mut left = numbers.end.saturating_sub(start);
+    while left > 1 {
         let half = left / 2;
         let middle = start.saturating_add(half);
         if below(middle) {
-            start = middle.saturating_add(1);
-            left = left.saturating_sub(half).saturating_sub(1);
-        } else {
-            left = half;
+            start = middle;
         }
+        left = left.saturating_sub(half);
+    }
+    if left == 1 && below(start) {
+        start = start.saturating_add(1);
     }
     start
 }
@@ -648,4 +664,214 @@ fn split_at_slash(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = bytes.iter().position(|&byte| byte == SLASH)?;
     let (before, rest) = bytes.split_at_checked(at)?;
     Some((before, rest.get(1..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bits::Packer;
+    use crate::message::{builder, flatten, words};
+    use capnp::Word;
+
+    /// The parts of an index, each of which a test can spoil.
+    #[derive(Clone)]
+    struct Raw {
+        /// Number and rows.
+        groups: Vec<(u64, u64)>,
+        /// Base, offset, width, whether it is text, numbers.
+        blocks: Vec<(u64, u64, u32, bool, Vec<u64>)>,
+        /// Page above the base, ordinal.
+        places: Vec<(u64, u64)>,
+        pad: u64,
+        heap: &'static [u8],
+        rows: u32,
+        widths: [u8; 4],
+        cut: usize,
+    }
+
+    const NAMES: [&[u8]; 3] = [b"a-b", b"a", b"ab"];
+
+    fn sound() -> Raw {
+        Raw {
+            groups: vec![(0, 1), (1, 2), (2, 2)],
+            blocks: vec![
+                (0, 0, 2, true, vec![2]),
+                (5, 2, 3, false, vec![4]),
+                (2, 5, 4, true, vec![2, 3]),
+            ],
+            places: vec![(0, 0), (0, 1), (1, 0), (0, 2), (0, 1)],
+            pad: 0,
+            heap: b"bcabc",
+            rows: 5,
+            widths: [2, 3, 1, 2],
+            cut: 0,
+        }
+    }
+
+    fn parse(raw: &Raw) -> Result<Vec<String>, Damage> {
+        let [group_bits, offset_bits, page_bits, ordinal_bits] = raw.widths;
+        let mut packer = Packer::default();
+        for &(number, rows) in &raw.groups {
+            packer.push(number, group_bits.into());
+            packer.push(rows, bits::width_of(raw.rows.into()));
+        }
+        for (base, offset, width, is_text, _) in &raw.blocks {
+            packer.push(*base, 64);
+            packer.push(*offset, offset_bits.into());
+            packer.push(u64::from(*is_text), 1);
+            packer.push((*width).into(), 7);
+        }
+        for (_, _, width, _, numbers) in &raw.blocks {
+            numbers
+                .iter()
+                .for_each(|&number| packer.push(number, *width));
+        }
+        for &(page, ordinal) in &raw.places {
+            packer.push(ordinal, ordinal_bits.into());
+            packer.push(page, page_bits.into());
+        }
+        packer.push(
+            raw.pad,
+            packer.bits().next_multiple_of(8) as u32 - packer.bits() as u32,
+        );
+        let mut packed = [&packer.finish(), raw.heap].concat();
+        packed.truncate(packed.len() - raw.cut);
+
+        // The names lie before the message, in what stands for the file.
+        let mut message = builder(100).unwrap();
+        let mut root = message.init_root::<index::Builder<'_>>();
+        root.set_packed(&packed);
+        root.set_page_base(7);
+        root.set_group_bits(group_bits);
+        root.set_offset_bits(offset_bits);
+        root.set_page_bits(page_bits);
+        root.set_ordinal_bits(ordinal_bits);
+        let names_bytes = NAMES.concat().len().next_multiple_of(8);
+        let mut bytes = NAMES.concat();
+        bytes.resize(names_bytes, 0);
+        bytes.extend(flatten(&message).unwrap());
+        let words = words(&bytes);
+        let file = Word::words_to_bytes(&words);
+        let mut at = 0;
+        let names = NAMES.map(|name| {
+            at += name.len();
+            Span {
+                start: at - name.len(),
+                end: at,
+            }
+        });
+        let section = Span {
+            start: names_bytes,
+            end: file.len(),
+        };
+        // Pages 7, of three rows, and 8, of one.
+        let page_rows = |page: u32| [3, 1].get(page.checked_sub(7)? as usize).copied();
+        let table = IndexTable::parse(file, section, raw.rows, &names, page_rows)?;
+        let index = Index::new(file, &names, &table);
+        let groups: Vec<_> = index.groups().collect();
+        Ok(index
+            .range(0..u32::MAX)
+            .map(|row| {
+                let group = groups[row.group].name.escape_ascii();
+                format!(
+                    "{group}/{:?} {}.{}",
+                    row.name, row.place.page, row.place.ordinal
+                )
+            })
+            .collect())
+    }
+
+    #[test]
+    fn a_sound_index_is_read() {
+        assert_eq!(
+            parse(&sound()).unwrap(),
+            [
+                "a-b/bc 7.0",
+                "a/2222222222227 7.1",
+                "a/222222222222d 8.0",
+                "ab/ab 7.2",
+                "ab/c 7.1"
+            ]
+        );
+    }
+
+    #[test]
+    fn each_thing_a_hostile_index_can_say_is_refused() {
+        let check = |expect: &str, spoil: &dyn Fn(&mut Raw)| {
+            let mut raw = sound();
+            spoil(&mut raw);
+            let damage = parse(&raw).expect_err(expect);
+            assert!(
+                damage.contains(expect),
+                "expected `{expect}`, got `{damage}`"
+            );
+        };
+        check("too many rows", &|raw| raw.rows = EXTENT_ROWS_MAX + 1);
+        check("wider than it can be", &|raw| raw.widths[0] = 25);
+        check("wider than it can be", &|raw| raw.widths[1] = 33);
+        check("wider than it can be", &|raw| raw.widths[2] = 25);
+        check("wider than it can be", &|raw| raw.widths[3] = 13);
+        check("group 2 has no name", &|raw| raw.groups[2].0 = 3);
+        check("group 1 is out of order", &|raw| raw.groups[1].0 = 0);
+        check("group 2 is out of order", &|raw| raw.groups[1].0 = 2);
+        check("group 1 is empty", &|raw| raw.groups[1].1 = 0);
+        check("group 2 is empty or leaves", &|raw| raw.groups[2].1 = 3);
+        check("group 3 is out of order", &|raw| raw.groups[2].1 = 1);
+        check("block of row 1 does not follow", &|raw| raw.blocks[1].1 = 3);
+        check("block of row 0 does not follow", &|raw| raw.blocks[0].1 = 1);
+        check("block of row 0 does not follow", &|raw| {
+            raw.blocks[0].2 = 65
+        });
+        check("5 rows take", &|raw| raw.cut = raw.heap.len() + 1);
+        check("must be zero are not", &|raw| raw.pad = 1);
+        check("row 2 is out of order", &|raw| raw.blocks[1].4 = vec![0]);
+        check("row 2 is out of order", &|raw| raw.blocks[1].0 = u64::MAX);
+        check("outside its place in the heap", &|raw| raw.blocks[2].0 = 1);
+        check("outside its place in the heap", &|raw| {
+            raw.blocks[2].0 = u64::MAX
+        });
+        check("outside its place in the heap", &|raw| {
+            raw.blocks[2].4[1] = 1
+        });
+        check("outside its place in the heap", &|raw| {
+            raw.blocks[2].4[1] = 4
+        });
+        check("row 4 is out of order", &|raw| raw.heap = b"bcaba");
+        check("row 4 is out of order", &|raw| raw.blocks[2].4[1] = 2);
+        check("of the heap", &|raw| raw.heap = b"bcabcx");
+        check("placed where no row is", &|raw| raw.places[0].1 = 3);
+        check("placed where no row is", &|raw| raw.places[0] = (1, 1));
+        check("placed where no row is", &|raw| {
+            raw.widths[2] = 2;
+            raw.places[4].0 = 2;
+        });
+    }
+
+    /// Between blocks: names ascend across the border, whatever the two blocks' forms.
+    #[test]
+    fn blocks_out_of_order_are_refused() {
+        let blocks = |second: (u64, u64, u32, bool, Vec<u64>)| Raw {
+            groups: vec![(1, 129)],
+            blocks: vec![(1 << 60, 0, 7, false, (1..128).collect()), second],
+            places: vec![(0, 0); 129],
+            pad: 0,
+            heap: b"",
+            rows: 129,
+            widths: [2, 10, 1, 2],
+            cut: 0,
+        };
+        let offset = 127 * 7;
+        let parse_text = |text: &'static [u8]| {
+            let mut raw = blocks((0, offset, 4, true, vec![text.len() as u64]));
+            raw.heap = text;
+            parse(&raw)
+        };
+        assert!(parse(&blocks(((1 << 60) + 128, offset, 0, false, vec![]))).is_ok());
+        let damage = parse(&blocks(((1 << 60) + 127, offset, 0, false, vec![]))).unwrap_err();
+        assert!(damage.contains("row 128 is out of order"), "{damage}");
+        // 2^60 is `3222…`.
+        assert!(parse_text(b"4").is_ok());
+        let damage = parse_text(b"3").unwrap_err();
+        assert!(damage.contains("row 128 is out of order"), "{damage}");
+    }
 }

@@ -561,17 +561,18 @@ fn any_flipped_byte(good: Vec<u8>) {
 #[test]
 fn any_changed_byte_with_right_checksums_never_panics() {
     // A plain segment has sections of each kind but a dictionary, and one of four extents.
-    any_changed_byte(&small_bytes(), 4 + 3);
-    any_changed_byte(&small_cold_bytes(), 3 + 1 + 4);
+    let flips = [1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80, 0xff];
+    any_changed_byte(&small_bytes(), 4 + 3, &flips);
+    any_changed_byte(&small_cold_bytes(), 3 + 1 + 4, &flips[6..]);
 }
 
-fn any_changed_byte(good: &[u8], sections: usize) {
+fn any_changed_byte(good: &[u8], sections: usize, flips: &[u8]) {
     let end = good.len() - format::TRAILER_BYTES;
     let footer = u64_at(good, end) as usize;
     let entries = section_entries(good);
     assert_eq!(entries.len(), sections);
     for at in format::HEADER_BYTES..end {
-        for flip in [1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80, 0xff] {
+        for flip in flips {
             let mut bytes = good.to_vec();
             bytes[at] ^= flip;
             for (sum, section) in &entries {
@@ -910,6 +911,86 @@ fn a_segment_is_shared_between_threads() {
             scope.spawn(|| read(&segment).unwrap());
         }
     });
+}
+
+/// A TID of a time in microseconds and a clock's number.
+fn tid(micros: u64, clock: u64) -> String {
+    let word = micros << 10 | clock & 1_023;
+    let digits = b"234567abcdefghijklmnopqrstuvwxyz";
+    (0..13)
+        .rev()
+        .map(|place| char::from(digits[(word >> (5 * place) & 31) as usize]))
+        .collect()
+}
+
+/// What an index costs is what merging tiny repos, and large ones, stands on.
+#[test]
+fn an_index_takes_few_bytes() {
+    const YEAR: u64 = 365 * 24 * 3_600 * 1_000_000;
+    const START: u64 = 1_700_000_000_000_000;
+    let index_bytes = |rows: &[(&str, String)], pages: u32, page_of: &dyn Fn(u32) -> Place| {
+        let (_guard, directory) = folder();
+        let mut writer = create(&directory);
+        writer
+            .begin_extent(b"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa")
+            .unwrap();
+        let mut slots = Vec::new();
+        for (row, (group, name)) in (0..).zip(rows) {
+            writer
+                .row(group.as_bytes(), name.as_bytes(), row, 0)
+                .unwrap();
+            slots.push(page_of(row));
+        }
+        writer.end_extent(b"").unwrap();
+        for _ in 0..pages {
+            writer.page(4_096, &[0; 8]).unwrap();
+        }
+        writer.seal(&slots).unwrap();
+        let segment = open_in(&directory).unwrap();
+        assert!(segment.check().is_empty());
+        segment.extents().next().unwrap().index_bytes()
+    };
+
+    // Ten records of a year in four collections, anywhere in the 200 pages of a merged segment.
+    let mut tiny: Vec<_> = (0..9)
+        .map(|i| {
+            let group = [
+                "app.bsky.feed.like",
+                "app.bsky.feed.post",
+                "app.bsky.graph.follow",
+            ][i / 3];
+            (
+                group,
+                tid(START + (i as u64 * 7_919 % 9) * YEAR / 9, i as u64 * 331),
+            )
+        })
+        .collect();
+    tiny.insert(0, ("app.bsky.actor.profile", "self".to_owned()));
+    tiny.sort();
+    let anywhere = |row: u32| Place {
+        page: row.wrapping_mul(2_654_435_761) % 200,
+        ordinal: row.wrapping_mul(40_503) % 4_096,
+    };
+    assert_eq!(index_bytes(&tiny, 200, &anywhere), 144);
+
+    // 200,000 records of three years in one collection, of eight shapes, in pages of one shape each.
+    const ROWS: u32 = 200_000;
+    let large: Vec<_> = (0..ROWS)
+        .map(|i| {
+            let noise = u64::from(i.wrapping_mul(2_654_435_761) >> 4);
+            let micros = START + u64::from(i) * (3 * YEAR / u64::from(ROWS)) + noise;
+            ("app.bsky.feed.post", tid(micros, noise))
+        })
+        .collect();
+    let by_shape = |row: u32| Place {
+        page: row % 8 * 7 + row / 8 / 4_096,
+        ordinal: row / 8 % 4_096,
+    };
+    let bytes = index_bytes(&large, 56, &by_shape);
+    assert!(
+        bytes * 10 <= u64::from(ROWS) * 85,
+        "{bytes} bytes for {ROWS} rows"
+    );
 }
 
 fn group() -> impl Strategy<Value = String> {
