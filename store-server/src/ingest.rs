@@ -206,7 +206,7 @@ impl Store {
         }))
     }
 
-    /// Takes in the whole CAR, hashing each block as it comes.
+    /// Takes in the whole CAR, hashing the blocks of each chunk as it comes.
     fn receive(
         &self,
         blocks: &mut CarBlocks<impl Read>,
@@ -215,8 +215,10 @@ impl Store {
     ) -> Result<Spool> {
         let mut spool = SpoolWriter::new(&self.inner().directory, self.inner().import_memory_bytes);
         let mut reported = 0;
-        while let Some(block) = blocks.next_block()? {
-            spool.insert(&block.verify()?)?;
+        while let Some(chunk) = blocks.next_chunk()? {
+            if let Some(memory) = spool.insert(chunk.verify()?)? {
+                blocks.reuse(memory);
+            }
             let done = blocks.bytes_read();
             if done - reported >= REPORT_BYTES {
                 reported = done;
@@ -225,8 +227,8 @@ impl Store {
                     done,
                     total,
                 });
-                self.check_open()?;
             }
+            self.check_open()?;
         }
         progress(Progress {
             phase: Phase::Receiving,
@@ -362,6 +364,10 @@ impl BlockSource for Nodes<'_, '_> {
             Some(base) => base.borrow_mut().node(cid, scratch),
             None => Ok(None),
         }
+    }
+
+    fn expect(&mut self, cids: &[Cid]) {
+        self.spool.warm(cids);
     }
 }
 

@@ -1,6 +1,7 @@
-//! Blocks and how far they have come: [`RawBlock`] as read, [`VerifiedBlock`] and [`VerifiedRef`] once hashed.
+//! Blocks and how far they have come: [`RawBlock`] as read, [`VerifiedBlock`] and [`VerifiedRef`] once hashed; and the
+//! same for many at once, [`RawChunk`], [`VerifiedChunk`] and [`BlockSet`].
 //!
-//! Invariant: only this file makes a verified block, and only by hashing its bytes (rule CA4). It must never
+//! Invariant: only this module makes a verified block, and only by hashing its bytes (rule CA4). It must never
 //! interpret them. The CAR reader makes raw blocks; the importer verifies and keeps them; the walk takes only
 //! verified ones.
 
@@ -8,11 +9,16 @@ use carrack_schema::Cid;
 use carrack_schema::cid::Codec;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::hash::sha256;
+use crate::hash::{sha256, sha256_many};
 
+mod chunk;
+mod index;
 mod set;
 
-pub use set::{BlockIndex, BlockPlace, BlockSet};
+pub(crate) use chunk::BlockAt;
+pub use chunk::{ChunkMemory, RawChunk, VerifiedChunk};
+pub use index::{BlockIndex, BlockPlace};
+pub use set::{BlockSet, Found};
 
 /// A block as it stands in a CAR: nobody has checked it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +39,7 @@ impl RawBlock {
     pub fn verify(self) -> Result<VerifiedBlock> {
         let Self { cid, bytes, offset } = self;
         if sha256(&bytes) != *cid.digest() {
-            let message = format!("block {cid} at byte {offset} does not hash to its CID");
-            return Err(Error::new(ErrorKind::BadHash, message)
-                .with_cid(cid)
-                .with_car_offset(offset));
+            return Err(bad_hash(cid, Some(offset)));
         }
         Ok(VerifiedBlock { cid, bytes, offset })
     }
@@ -86,10 +89,22 @@ impl<'a> VerifiedRef<'a> {
     /// [`ErrorKind::BadHash`], naming the CID.
     pub fn check(cid: Cid, bytes: &'a [u8]) -> Result<Self> {
         if sha256(bytes) != *cid.digest() {
-            let message = format!("block {cid} does not hash to its CID");
-            return Err(Error::new(ErrorKind::BadHash, message).with_cid(cid));
+            return Err(bad_hash(cid, None));
         }
         Ok(Self { cid, bytes })
+    }
+
+    /// As [`check`](Self::check), for many at once; `None` for bytes that do not hash to their CID.
+    pub fn check_many<'b>(
+        blocks: &'b [(Cid, &'a [u8])],
+    ) -> impl Iterator<Item = Option<Self>> + use<'a, 'b> {
+        let messages: Vec<&[u8]> = blocks.iter().map(|(_, bytes)| *bytes).collect();
+        let mut digests = Vec::with_capacity(messages.len());
+        sha256_many(&messages, &mut digests);
+        blocks
+            .iter()
+            .zip(digests)
+            .map(|(&(cid, bytes), digest)| (digest == *cid.digest()).then_some(Self { cid, bytes }))
     }
 
     /// Hashes `bytes` and returns them under the CID they have: for blocks made here, such as rebuilt nodes.
@@ -117,6 +132,16 @@ impl<'a> From<&'a VerifiedBlock> for VerifiedRef<'a> {
             cid: block.cid,
             bytes: &block.bytes,
         }
+    }
+}
+
+fn bad_hash(cid: Cid, offset: Option<u64>) -> Error {
+    let place = offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
+    let message = format!("block {cid}{place} does not hash to its CID");
+    let error = Error::new(ErrorKind::BadHash, message).with_cid(cid);
+    match offset {
+        Some(offset) => error.with_car_offset(offset),
+        None => error,
     }
 }
 

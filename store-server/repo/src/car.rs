@@ -1,8 +1,9 @@
 //! [`CarBlocks`]: the blocks of a CAR version 1, one after the other, as the file has them.
 //!
-//! Framing is iroh-car's; this wrapper closes its gaps (rules CA4, CA6, CA7): it looks at every length before
-//! iroh-car allocates for it, counts bytes, and knows a cut from an end. It must never judge what a block is or
-//! hash it, and never seek. The importer calls it on its own thread.
+//! The header is decoded by iroh-car, after a stricter look at it. Sections are framed here, in place and many at a
+//! time, where iroh-car would allocate for each: this looks at every length before it makes room for it, counts bytes,
+//! and knows a cut from an end (rules CA4, CA6, CA7). It must never judge what a block is or hash it, and never seek.
+//! The importer calls it on its own thread. Tests hold it against iroh-car's framing.
 //!
 //! A CAR that is cut exactly between two blocks looks whole here. Only the [walk](crate::walk()) shows it.
 
@@ -13,21 +14,18 @@ pub mod write;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::io::Read;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::ops::Range;
 
 use carrack_schema::Cid;
 use carrack_schema::cid::CID_BYTES;
 use carrack_schema::limits::{CAR_BLOCKS_MAX, CAR_BYTES_MAX, CAR_SECTION_BYTES_MAX, MIB};
-use iroh_car::CarReader;
 
-use self::source::{Length, Section, SharedSource};
-use crate::block::RawBlock;
+use self::source::{Length, Section, Source, VARINT_BYTES_MAX};
+use crate::block::{BlockAt, ChunkMemory, RawBlock, RawChunk};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What iroh-car itself refuses to read above.
+/// Longest section that is ever read: places in a chunk have 24 bits.
 const FRAMING_SECTION_BYTES_MAX: usize = 4 * MIB;
 const _: () = assert!(CAR_SECTION_BYTES_MAX <= FRAMING_SECTION_BYTES_MAX);
 
@@ -38,7 +36,7 @@ pub struct CarLimits {
     pub bytes_max: u64,
     /// Most blocks, ignored ones too.
     pub blocks_max: usize,
-    /// Longest section: a CID and its block. iroh-car reads none above 4 MiB, whatever this says.
+    /// Longest section: a CID and its block. None above 4 MiB is read, whatever this says.
     pub section_bytes_max: usize,
 }
 
@@ -54,14 +52,31 @@ impl Default for CarLimits {
 
 /// The blocks of a CAR, read from `R` from its start to its end.
 pub struct CarBlocks<R> {
-    source: SharedSource<R>,
-    reader: CarReader<SharedSource<R>>,
+    source: Source<R>,
     limits: CarLimits,
     root: Cid,
     roots_count: usize,
     blocks_count: usize,
     ignored_count: usize,
+    spare: ChunkMemory,
+    /// Why the CAR is refused, while the blocks before that place are still on their way.
+    fault: Option<Error>,
     refused: bool,
+}
+
+/// A block in the source's buffer.
+struct Framed {
+    cid: Cid,
+    bytes: Range<usize>,
+    offset: u64,
+}
+
+/// What comes next in a CAR.
+enum Next {
+    Block(Framed),
+    /// A section for which the buffer has no room behind the blocks in it.
+    Full,
+    End,
 }
 
 impl<R: Read> CarBlocks<R> {
@@ -71,35 +86,17 @@ impl<R: Read> CarBlocks<R> {
     /// [`ErrorKind::BadStructure`] if it is not the header of a CAR version 1, or its first root is not a
     /// commit's CID; [`ErrorKind::Incomplete`] if the CAR ends inside it; [`ErrorKind::Io`] if `reader` fails.
     pub fn open(reader: R, limits: CarLimits) -> Result<Self> {
-        let source = SharedSource::new(reader);
-        let (roots, end) = {
-            let mut source = source.lock();
-            let section = header::section(&mut source, limits.bytes_max)?;
-            let roots = header::roots(source.peek_section(&section)?)?;
-            (roots, section.end)
-        };
-        let reader = match poll_ready(CarReader::new(source.clone()))? {
-            Ok(reader) => reader,
-            // Our own reading of the header was stricter than iroh-car's, so this is a form it alone refuses.
-            Err(error) => {
-                let message = format!("not a CAR file: its header is refused ({error})");
-                return Err(Error::structure(message).with_car_offset(0));
-            }
-        };
-        if source.lock().position() != end {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "the CAR header was not read to its end",
-            ));
-        }
+        let mut source = Source::new(reader);
+        let roots = header::read(&mut source, limits.bytes_max)?;
         Ok(Self {
             source,
-            reader,
             limits,
             root: roots.first,
             roots_count: roots.count,
             blocks_count: 0,
             ignored_count: 0,
+            spare: ChunkMemory::default(),
+            fault: None,
             refused: false,
         })
     }
@@ -116,9 +113,9 @@ impl<R: Read> CarBlocks<R> {
 
     /// Returns how many bytes of the CAR have been used: the header and whole sections.
     ///
-    /// The reader may be up to 64 KiB ahead; at the end it is not.
+    /// The reader may be ahead by as much as is read at a time; at the end it is not.
     pub fn bytes_read(&self) -> u64 {
-        self.source.lock().position()
+        self.source.position()
     }
 
     /// Returns how many blocks have been read, without the ignored ones.
@@ -143,26 +140,102 @@ impl<R: Read> CarBlocks<R> {
     /// anything is allocated for what passes a limit, [`ErrorKind::BadStructure`] for a length or CID of no
     /// legal form, [`ErrorKind::Io`] if the reader fails. After an error there is nothing more to read.
     pub fn next_block(&mut self) -> Result<Option<RawBlock>> {
+        self.check_usable()?;
+        let next = self.next_framed(false);
+        self.refused = next.is_err();
+        let Next::Block(Framed { cid, bytes, offset }) = next? else {
+            return Ok(None);
+        };
+        let bytes = self.source.part(bytes).to_vec();
+        Ok(Some(RawBlock { cid, bytes, offset }))
+    }
+
+    /// Reads the next blocks, about a megabyte of them; `None` where the CAR ends.
+    ///
+    /// The same blocks and the same errors as from [`next_block`](Self::next_block), and an error only after the blocks
+    /// before it: so whoever verifies each chunk as it comes finds the first fault of the CAR first. May block as the
+    /// reader does.
+    ///
+    /// # Errors
+    /// As [`next_block`](Self::next_block).
+    pub fn next_chunk(&mut self) -> Result<Option<RawChunk>> {
+        self.check_usable()?;
+        let ChunkMemory {
+            bytes: spare,
+            mut blocks,
+        } = std::mem::take(&mut self.spare);
+        blocks.clear();
+        loop {
+            match self.next_framed(!blocks.is_empty()) {
+                Ok(Next::Block(Framed { bytes, .. })) => blocks.push(BlockAt::of(bytes)?),
+                Ok(Next::Full | Next::End) => break,
+                Err(error) if blocks.is_empty() => {
+                    self.refused = true;
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.fault = Some(error);
+                    break;
+                }
+            }
+        }
+        if blocks.is_empty() {
+            return Ok(None);
+        }
+        let used = self.source.start();
+        let offset = self.source.position().saturating_sub(used as u64);
+        Ok(Some(RawChunk {
+            bytes: self.source.take_buffer(spare),
+            used,
+            offset,
+            blocks,
+        }))
+    }
+
+    /// Takes the memory of a chunk for one that follows.
+    pub fn reuse(&mut self, memory: ChunkMemory) {
+        self.spare = memory;
+    }
+
+    fn check_usable(&mut self) -> Result<()> {
+        if let Some(error) = self.fault.take() {
+            self.refused = true;
+            return Err(error);
+        }
         if self.refused {
             let message = "a CAR that was refused cannot be read on";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        let block = self.next_known_block();
-        self.refused = block.is_err();
-        block
+        Ok(())
     }
 
-    fn next_known_block(&mut self) -> Result<Option<RawBlock>> {
+    /// Uses the next section that holds a known block. If used bytes are kept, the buffer they are in stays.
+    fn next_framed(&mut self, keep: bool) -> Result<Next> {
         loop {
+            if !self.has_room(VARINT_BYTES_MAX, keep) {
+                return Ok(Next::Full);
+            }
             let Some(section) = self.next_section()? else {
-                return Ok(None);
+                return Ok(Next::End);
             };
-            let (cid, bytes) = self.read_section(&section)?;
+            // Within its limit, so it is no more than some megabytes.
+            let length = usize::try_from(section.length).unwrap_or(usize::MAX);
+            let whole = section.varint_bytes.saturating_add(length);
+            if !self.has_room(whole, keep) {
+                return Ok(Next::Full);
+            }
+            if !self.source.buffer_whole(whole)? {
+                return Err(cut_inside(&section, self.source.read_to()));
+            }
+            let body = self.source.buffered().get(section.varint_bytes..whole);
+            let cid = known_cid(&section, body.unwrap_or_default())?;
+            let used = self.source.advance(whole);
             if let Some(cid) = cid {
                 self.blocks_count = self.blocks_count.saturating_add(1);
-                return Ok(Some(RawBlock {
+                let before = section.varint_bytes.saturating_add(CID_BYTES);
+                return Ok(Next::Block(Framed {
                     cid,
-                    bytes,
+                    bytes: used.start.saturating_add(before)..used.end,
                     offset: section.start,
                 }));
             }
@@ -170,12 +243,18 @@ impl<R: Read> CarBlocks<R> {
         }
     }
 
-    /// Looks at the next length, and judges it before iroh-car sees it.
+    fn has_room(&mut self, bytes: usize, keep: bool) -> bool {
+        if !keep {
+            self.source.make_room(bytes);
+        }
+        self.source.room() >= bytes
+    }
+
+    /// Looks at the next length, and judges it before there is room for it.
     fn next_section(&mut self) -> Result<Option<Section>> {
-        let mut source = self.source.lock();
-        let start = source.position();
+        let start = self.source.position();
         let refuse = |error: Error| error.with_car_offset(start);
-        let section = match source.peek_length()? {
+        let section = match self.source.peek_length()? {
             Length::End => return Ok(None),
             Length::Cut { end } => {
                 let message = format!("CAR ends inside the length of a block at byte {end}");
@@ -217,49 +296,28 @@ impl<R: Read> CarBlocks<R> {
         }
         Ok(Some(section))
     }
-
-    /// Lets iroh-car read a section; the CID is `None` if it is not a [`Cid`].
-    fn read_section(&mut self, section: &Section) -> Result<(Option<Cid>, Vec<u8>)> {
-        let start = section.start;
-        let read = poll_ready(self.reader.next_block())?;
-        let mut source = self.source.lock();
-        let position = source.position();
-        if let Some(error) = source.take_error() {
-            return Err(error);
-        }
-        if position < section.end && source.at_end() {
-            let message = format!("CAR ends inside the block at byte {start}, at byte {position}");
-            return Err(Error::new(ErrorKind::Incomplete, message).with_car_offset(position));
-        }
-        let (cid, bytes) = match read {
-            Ok(Some(block)) if position == section.end => block,
-            Ok(_) => {
-                let message = format!("the block at byte {start} was not read to its end");
-                return Err(Error::new(ErrorKind::Internal, message).with_car_offset(start));
-            }
-            Err(error) => {
-                let message =
-                    format!("the block at byte {start} does not begin with a CID ({error})");
-                return Err(Error::structure(message).with_car_offset(start));
-            }
-        };
-        let mut binary = [0; CID_BYTES];
-        // A longer CID does not fit; a shorter one leaves zeros, and no legal CID of 36 bytes is cut short.
-        let known = match cid.write_bytes(&mut binary[..]) {
-            Ok(CID_BYTES) => Cid::from_bytes(&binary).ok(),
-            _ => None,
-        };
-        Ok((known, bytes))
-    }
 }
 
-/// Runs one of iroh-car's futures. The source is always ready, so they have nothing to wait for.
-fn poll_ready<F: Future>(future: F) -> Result<F::Output> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Ok(output),
-        Poll::Pending => Err(Error::new(
-            ErrorKind::Internal,
-            "the CAR framing waits for nothing",
-        )),
+fn cut_inside(section: &Section, end: u64) -> Error {
+    let start = section.start;
+    let message = format!("CAR ends inside the block at byte {start}, at byte {end}");
+    Error::new(ErrorKind::Incomplete, message).with_car_offset(end)
+}
+
+/// Returns the CID a section begins with; `None` if it is of another form than a [`Cid`].
+fn known_cid(section: &Section, body: &[u8]) -> Result<Option<Cid>> {
+    // A legal CID of 36 bytes is the only one that begins like one.
+    if let Some(first) = body.first_chunk::<CID_BYTES>()
+        && let Ok(cid) = Cid::from_bytes(first)
+    {
+        return Ok(Some(cid));
+    }
+    match cid::Cid::read_bytes(body) {
+        Ok(_) => Ok(None),
+        Err(error) => {
+            let start = section.start;
+            let message = format!("the block at byte {start} does not begin with a CID ({error})");
+            Err(Error::structure(message).with_car_offset(start))
+        }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Cursor {
     frames: Vec<Frame>,
     open_count: usize,
     scratch: Vec<u8>,
+    /// The links of the node opened last.
+    links: Vec<Cid>,
     /// The latest key taken.
     last_key: Vec<u8>,
     has_key: bool,
@@ -199,6 +201,9 @@ impl Cursor {
         self.open_count = self.open_count.saturating_add(1);
         self.nodes_count = self.nodes_count.saturating_add(1);
         self.node_bytes = self.node_bytes.saturating_add(block.bytes().len() as u64);
+        self.links.clear();
+        self.links.extend(frame.node.links());
+        blocks.expect(&self.links);
         Ok(())
     }
 }

@@ -7,8 +7,10 @@
 //!
 //! An import goes through the types in this order:
 //!
-//! 1. [`CarBlocks`] cuts a CAR into [`RawBlock`]s, in whatever order the file has them (rules CA1–CA7).
-//! 2. [`RawBlock::verify`] is the only way to a [`VerifiedBlock`]: its bytes hash to its CID (CA4).
+//! 1. [`CarBlocks`] cuts a CAR into [`RawBlock`]s, or into [`RawChunk`]s of many, in whatever order the file has them
+//!    (rules CA1–CA7).
+//! 2. [`RawBlock::verify`] is the only way to a [`VerifiedBlock`], and [`RawChunk::verify`] to a [`VerifiedChunk`]: the
+//!    bytes hash to the CIDs (CA4).
 //! 3. [`Commit::parse`] reads the root block (CM1, CM2).
 //! 4. [`walk()`] goes through the tree from `commit.data` and reports each record's path and CID (MT1–MT5).
 //!    Only this shows what the blocks are, and whether any is missing (CA3, CA5, CA6).
@@ -53,7 +55,10 @@ pub mod walk;
 #[cfg(test)]
 mod kit;
 
-pub use block::{BlockIndex, BlockPlace, BlockSet, RawBlock, VerifiedBlock, VerifiedRef};
+pub use block::{
+    BlockIndex, BlockPlace, BlockSet, ChunkMemory, Found, RawBlock, RawChunk, VerifiedBlock,
+    VerifiedChunk, VerifiedRef,
+};
 pub use car::{CarBlocks, CarLimits};
 pub use commit::{AnyCommit, Commit, LegacyCommit, SignatureVerdict, check_signature};
 pub use did_document::DidDocument;

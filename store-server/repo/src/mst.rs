@@ -252,6 +252,13 @@ impl Node {
         }
     }
 
+    /// Returns all CIDs in it: children and records, in the order of the keys.
+    pub(crate) fn links(&self) -> impl Iterator<Item = Cid> {
+        let entries = self.entries.iter();
+        let links = entries.flat_map(|entry| [Some(entry.value), entry.tree]);
+        [self.left].into_iter().chain(links).flatten()
+    }
+
     /// Returns how many entries it has.
     pub fn entries_count(&self) -> usize {
         self.entries.len()

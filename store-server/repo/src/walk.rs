@@ -27,6 +27,9 @@ pub trait BlockSource {
         cid: &Cid,
         scratch: &'a mut Vec<u8>,
     ) -> Result<Option<VerifiedRef<'a>>>;
+
+    /// Hears of blocks that a node names, its children and its records, some of which are asked for soon.
+    fn expect(&mut self, _cids: &[Cid]) {}
 }
 
 /// A record that a tree names.

@@ -1,12 +1,12 @@
 //! [`Spool`]: the verified blocks of one import, until the walk asks for them.
 //!
-//! Up to a bound they stay in memory; the rest goes to a file in `DATA/tmp` that no crash outlives, and is mapped when
-//! the last block is in. What is read back from the file is hashed again, because a disk is not memory. The index takes
-//! 16 bytes a block in either case.
+//! They stay in the chunks they were read in. Up to a bound those are in memory; the rest goes to a file in `DATA/tmp`
+//! that no crash outlives, and is mapped when the last block is in. What is read back from the file is hashed again,
+//! because a disk is not memory. The index takes 17 bytes a block in either case.
 
 use std::sync::Arc;
 
-use carrack_repo::{BlockIndex, BlockPlace, BlockSet, VerifiedBlock, VerifiedRef};
+use carrack_repo::{BlockPlace, BlockSet, ChunkMemory, Found, VerifiedChunk, VerifiedRef};
 use carrack_schema::{Cid, Code};
 use carrack_segment::{Directory, File, Map};
 
@@ -14,12 +14,10 @@ use crate::entropy::random;
 use crate::error::{Error, Result};
 use crate::store::TMP;
 
-/// Bytes gathered before they go to the file.
-const BUFFER_BYTES: usize = 1 << 20;
-
 /// Takes in blocks.
 pub(super) struct SpoolWriter {
-    memory: BlockSet,
+    blocks: BlockSet,
+    memory_bytes: usize,
     memory_bytes_max: usize,
     directory: Arc<dyn Directory>,
     overflow: Option<Overflow>,
@@ -27,17 +25,14 @@ pub(super) struct SpoolWriter {
 
 /// Gives out blocks.
 pub(super) struct Spool {
-    memory: BlockSet,
-    overflow: Option<(BlockIndex, Map)>,
+    blocks: BlockSet,
+    overflow: Option<Map>,
 }
 
 /// The part of a spool that goes to a file.
 struct Overflow {
     file: Box<dyn File>,
     name: TemporaryName,
-    index: BlockIndex,
-    /// The file's next bytes, not written yet.
-    buffer: Vec<u8>,
     written: u64,
 }
 
@@ -58,40 +53,44 @@ impl Drop for TemporaryName {
 
 impl SpoolWriter {
     pub(super) fn new(directory: &Arc<dyn Directory>, memory_bytes_max: usize) -> Self {
-        let (memory, directory) = (BlockSet::default(), directory.clone());
         Self {
-            memory,
+            blocks: BlockSet::default(),
+            memory_bytes: 0,
             memory_bytes_max,
-            directory,
+            directory: directory.clone(),
             overflow: None,
         }
     }
 
-    /// Takes in a block.
+    /// Takes in a chunk of blocks, and returns the memory it took if that is free again.
     ///
     /// # Errors
     /// If the disk takes no more.
-    pub(super) fn insert(&mut self, block: &VerifiedBlock) -> Result<()> {
-        if self.memory.bytes() + block.bytes().len() <= self.memory_bytes_max {
-            self.memory.insert(block);
-            return Ok(());
+    pub(super) fn insert(&mut self, chunk: VerifiedChunk) -> Result<Option<ChunkMemory>> {
+        let memory_bytes = self.memory_bytes.saturating_add(chunk.memory_bytes());
+        if memory_bytes <= self.memory_bytes_max {
+            self.memory_bytes = memory_bytes;
+            self.blocks.keep(chunk);
+            return Ok(None);
         }
         let overflow = match &mut self.overflow {
             Some(overflow) => overflow,
             none => none.insert(Overflow::create(&self.directory)?),
         };
-        overflow.insert(block)
+        let offset = overflow.write(chunk.bytes())?;
+        self.blocks.put_away(&chunk, offset);
+        Ok(Some(chunk.into_memory()))
     }
 
     /// Ends taking in.
     ///
     /// # Errors
-    /// If the disk takes no more, or the file cannot be mapped.
+    /// If the file cannot be mapped.
     pub(super) fn finish(self) -> Result<Spool> {
-        let mut memory = self.memory;
-        memory.sort();
+        let mut blocks = self.blocks;
+        blocks.sort();
         let overflow = self.overflow.map(Overflow::finish).transpose()?;
-        Ok(Spool { memory, overflow })
+        Ok(Spool { blocks, overflow })
     }
 }
 
@@ -101,19 +100,13 @@ impl Spool {
     /// # Errors
     /// If the file no longer holds the bytes that were put in: the disk's fault, not the CAR's.
     pub(super) fn get(&self, cid: &Cid) -> carrack_repo::Result<Option<VerifiedRef<'_>>> {
-        if let Some(block) = self.memory.get(cid) {
-            return Ok(Some(block));
-        }
-        let Some((index, map)) = &self.overflow else {
-            return Ok(None);
-        };
         let mut spoiled = false;
-        for place in index.find(cid) {
-            let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
-            let bytes = map
-                .get(start..start.saturating_add(place.length))
-                .unwrap_or_default();
-            match VerifiedRef::check(*cid, bytes) {
+        for found in self.blocks.find(cid) {
+            let place = match found {
+                Found::Here(block) => return Ok(Some(block)),
+                Found::Away(place) => place,
+            };
+            match VerifiedRef::check(*cid, self.away(place)) {
                 Ok(block) => return Ok(Some(block)),
                 Err(_) => spoiled = true,
             }
@@ -128,6 +121,21 @@ impl Spool {
         }
         Ok(None)
     }
+
+    /// Has blocks at hand that are asked for soon.
+    pub(super) fn warm(&self, cids: &[Cid]) {
+        self.blocks.warm(cids);
+    }
+
+    /// Returns the bytes at a place in the file.
+    fn away(&self, place: BlockPlace) -> &[u8] {
+        let Some(map) = &self.overflow else {
+            return &[];
+        };
+        let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        map.get(start..start.saturating_add(place.length))
+            .unwrap_or_default()
+    }
 }
 
 impl Overflow {
@@ -141,44 +149,21 @@ impl Overflow {
         Ok(Self {
             file,
             name,
-            index: BlockIndex::default(),
-            buffer: Vec::new(),
             written: 0,
         })
     }
 
-    fn insert(&mut self, block: &VerifiedBlock) -> Result<()> {
-        let offset = self.written + self.buffer.len() as u64;
-        self.index.push(
-            block.cid(),
-            BlockPlace {
-                offset,
-                length: block.bytes().len(),
-            },
-        );
-        self.buffer.extend_from_slice(block.bytes());
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush()
-        } else {
-            Ok(())
-        }
+    /// Writes bytes behind those that are there, and returns where they are.
+    fn write(&mut self, bytes: &[u8]) -> Result<u64> {
+        let offset = self.written;
+        self.file.write_at(bytes, offset).map_err(full)?;
+        self.written += bytes.len() as u64;
+        Ok(offset)
     }
 
-    fn flush(&mut self) -> Result<()> {
-        self.file
-            .write_at(&self.buffer, self.written)
-            .map_err(full)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
-    }
-
-    /// Writes the rest and maps the file, whose name goes at once.
-    fn finish(mut self) -> Result<(BlockIndex, Map)> {
-        self.flush()?;
-        self.index.sort();
-        let map = self.name.directory.map(&self.name.name).map_err(full)?;
-        Ok((self.index, map))
+    /// Maps the file, whose name goes at once.
+    fn finish(self) -> Result<Map> {
+        self.name.directory.map(&self.name.name).map_err(full)
     }
 }
 
@@ -192,22 +177,38 @@ fn full(error: std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use carrack_repo::RawBlock;
+    use carrack_repo::car::write::CarWriter;
+    use carrack_repo::{CarBlocks, CarLimits};
     use carrack_schema::cid::Codec;
     use carrack_segment::Fs;
 
     use super::*;
 
-    fn block(i: usize) -> VerifiedBlock {
+    fn block(i: usize) -> (Cid, Vec<u8>) {
         let bytes = i.to_string().repeat(1_000).into_bytes();
-        let cid = *VerifiedRef::of(Codec::DagCbor, &bytes).cid();
-        RawBlock {
-            cid,
-            bytes,
-            offset: 0,
+        (*VerifiedRef::of(Codec::DagCbor, &bytes).cid(), bytes)
+    }
+
+    /// A CAR of these blocks.
+    fn car(blocks: impl Iterator<Item = usize>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut car = CarWriter::begin(&mut out, &block(0).0).unwrap();
+        for i in blocks {
+            let (_, bytes) = block(i);
+            car.block(VerifiedRef::of(Codec::DagCbor, &bytes)).unwrap();
         }
-        .verify()
-        .unwrap()
+        out
+    }
+
+    fn spool(car: &[u8], directory: &Arc<dyn Directory>, memory_bytes_max: usize) -> SpoolWriter {
+        let mut spool = SpoolWriter::new(directory, memory_bytes_max);
+        let mut blocks = CarBlocks::open(car, CarLimits::default()).unwrap();
+        while let Some(chunk) = blocks.next_chunk().unwrap() {
+            if let Some(memory) = spool.insert(chunk.verify().unwrap()).unwrap() {
+                blocks.reuse(memory);
+            }
+        }
+        spool
     }
 
     fn directory() -> (tempfile::TempDir, Arc<dyn Directory>) {
@@ -221,30 +222,24 @@ mod tests {
     fn blocks_come_back_from_memory_and_file_and_nothing_stays() {
         const BLOCKS: usize = 2_000;
         let (_folder, directory) = directory();
-        let mut spool = SpoolWriter::new(&directory, 500_000);
-        for i in (0..BLOCKS).chain(0..BLOCKS) {
-            spool.insert(&block(i)).unwrap();
-        }
-        assert!(spool.memory.bytes() <= 500_000);
+        let car = car((0..BLOCKS).chain(0..BLOCKS));
+        let spool = spool(&car, &directory, 500_000);
+        assert!(spool.memory_bytes > 0 && spool.memory_bytes <= 500_000);
         assert_eq!(directory.list(TMP).unwrap().len(), 1);
         let spool = spool.finish().unwrap();
         assert!(directory.list(TMP).unwrap().is_empty());
         for i in 0..BLOCKS {
-            let expected = block(i);
-            assert_eq!(
-                spool.get(expected.cid()).unwrap(),
-                Some(VerifiedRef::from(&expected)),
-                "{i}"
-            );
+            let (cid, bytes) = block(i);
+            let found = spool.get(&cid).unwrap().unwrap();
+            assert_eq!((found.cid(), found.bytes()), (&cid, &bytes[..]), "{i}");
         }
-        assert_eq!(spool.get(block(BLOCKS).cid()).unwrap(), None);
+        assert_eq!(spool.get(&block(BLOCKS).0).unwrap(), None);
     }
 
     #[test]
     fn a_writer_that_is_dropped_leaves_nothing() {
         let (_folder, directory) = directory();
-        let mut spool = SpoolWriter::new(&directory, 0);
-        spool.insert(&block(1)).unwrap();
+        let spool = spool(&car(0..2), &directory, 0);
         assert_eq!(directory.list(TMP).unwrap().len(), 1);
         drop(spool);
         assert!(directory.list(TMP).unwrap().is_empty());
@@ -253,15 +248,18 @@ mod tests {
     #[test]
     fn a_file_that_changed_is_the_disks_fault() {
         let (_folder, directory) = directory();
-        let mut spool = SpoolWriter::new(&directory, 0);
-        spool.insert(&block(1)).unwrap();
-        spool.insert(&block(2)).unwrap();
-        spool.overflow.as_mut().unwrap().flush().unwrap();
+        let car = car(0..3);
+        let spool = spool(&car, &directory, 0);
         let name = format!("{TMP}/{}", directory.list(TMP).unwrap()[0]);
-        directory.open(&name).unwrap().write_at(b"?", 17).unwrap();
+        let middle = car.windows(3).position(|bytes| bytes == b"111").unwrap();
+        directory
+            .open(&name)
+            .unwrap()
+            .write_at(b"?", middle as u64)
+            .unwrap();
         let spool = spool.finish().unwrap();
-        let error = spool.get(block(1).cid()).unwrap_err();
+        let error = spool.get(&block(1).0).unwrap_err();
         assert_eq!(error.kind(), carrack_repo::ErrorKind::Io);
-        assert!(spool.get(block(2).cid()).unwrap().is_some());
+        assert!(spool.get(&block(2).0).unwrap().is_some());
     }
 }

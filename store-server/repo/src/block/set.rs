@@ -1,120 +1,69 @@
-//! [`BlockSet`]: verified blocks in memory; [`BlockIndex`]: where blocks are, in 16 bytes each.
+//! [`BlockSet`]: the verified blocks of one CAR, those in memory and where the others were taken.
+//!
+//! It must never give out a block that was not hashed: what is away comes back as a place only, and whoever has the
+//! bytes there hashes them again.
 
 use carrack_schema::Cid;
+use carrack_schema::cid::CID_BYTES;
 
-use super::{VerifiedBlock, VerifiedRef};
+use super::chunk::BlockAt;
+use super::index::{BlockIndex, BlockPlace};
+use super::{VerifiedChunk, VerifiedRef};
 
-/// Where a block's bytes are in some region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockPlace {
-    /// Bytes from the region's start, below 2^40.
-    pub offset: u64,
-    /// Length, below 2^24.
-    pub length: usize,
-}
+/// What a chunk's number is shifted by to make an offset in the index. A chunk is shorter than 2^24 bytes, since a
+/// section is; and 2^16 chunks of a megabyte are more than a CAR may be long.
+const CHUNK_BITS: u32 = 24;
 
-impl BlockPlace {
-    const LENGTH_BITS: u32 = 24;
+/// A block of more cache lines is read for so long that the CPU sees by itself what comes next.
+const TOUCHED_LINES_MAX: usize = 16;
 
-    fn pack(self) -> u64 {
-        let length = self.length as u64;
-        debug_assert!(
-            length >> Self::LENGTH_BITS == 0 && self.offset >> 40 == 0,
-            "{self:?}"
-        );
-        self.offset << Self::LENGTH_BITS | length
-    }
-
-    fn unpack(packed: u64) -> Self {
-        let length = packed & ((1 << Self::LENGTH_BITS) - 1);
-        Self {
-            offset: packed >> Self::LENGTH_BITS,
-            length: length as usize,
-        }
-    }
-}
-
-/// Where blocks are, by the first 8 bytes of their digests. An entry takes 16 bytes, so the index of a million
-/// blocks fits in 16 MB; a hash map would take four times that, and twice more while it grows.
+/// Verified blocks, by CID.
 ///
-/// Two digests may begin alike (by chance never, by an attacker's work): whoever looks up compares what is there.
-#[derive(Debug, Default)]
-pub struct BlockIndex {
-    entries: Vec<(u64, u64)>,
-}
-
-impl BlockIndex {
-    /// Adds a block.
-    pub fn push(&mut self, cid: &Cid, place: BlockPlace) {
-        self.entries.push((prefix(cid), place.pack()));
-    }
-
-    /// Sorts the index; before that nothing is found.
-    pub fn sort(&mut self) {
-        self.entries.sort_unstable();
-    }
-
-    /// Returns where a block may be, nearest to the region's start first: places of blocks whose digests begin alike.
-    pub fn find(&self, cid: &Cid) -> impl Iterator<Item = BlockPlace> + use<'_> {
-        let wanted = prefix(cid);
-        let start = self.entries.partition_point(|(prefix, _)| *prefix < wanted);
-        self.entries
-            .get(start..)
-            .unwrap_or_default()
-            .iter()
-            .take_while(move |(prefix, _)| *prefix == wanted)
-            .map(|(_, packed)| BlockPlace::unpack(*packed))
-    }
-}
-
-fn prefix(cid: &Cid) -> u64 {
-    cid.digest()
-        .first_chunk()
-        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-/// Bytes of a chunk. A block never straddles two, so a chunk must hold the largest.
-const CHUNK_BYTES: usize = 4 << 20;
-const DIGEST_BYTES: usize = 32;
-const _: () = assert!(CHUNK_BYTES > DIGEST_BYTES + carrack_schema::limits::CAR_SECTION_BYTES_MAX);
-
-/// Verified blocks in memory. Since only verified ones get in, what comes out needs no second hash.
-///
-/// Filled first, then [sorted](Self::sort), then asked. Memory grows by chunks, so growing never copies what is
-/// there.
+/// Filled first, then [sorted](Self::sort), then asked.
 #[derive(Debug, Default)]
 pub struct BlockSet {
-    /// Each block as its digest and its bytes.
-    chunks: Vec<Vec<u8>>,
+    chunks: Vec<Chunk>,
     index: BlockIndex,
-    bytes: usize,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    /// Blocks that were verified, in memory nobody else can reach.
+    Here(Vec<u8>),
+    /// Blocks that are somewhere else, from this offset there.
+    Away(u64),
+}
+
+/// A block, or where to look for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// The block.
+    Here(VerifiedRef<'a>),
+    /// A place outside; the block there may be another one whose digest begins alike.
+    Away(BlockPlace),
 }
 
 impl BlockSet {
-    /// Adds a block. A duplicate takes its space again.
-    pub fn insert(&mut self, block: &VerifiedBlock) {
-        let needed = DIGEST_BYTES.saturating_add(block.bytes.len());
-        let is_full = |chunk: &Vec<u8>| chunk.len().saturating_add(needed) > CHUNK_BYTES;
-        if self.chunks.last().is_none_or(is_full) {
-            self.chunks.push(Vec::new());
-        }
-        let before = self
-            .chunks
-            .len()
-            .saturating_sub(1)
-            .saturating_mul(CHUNK_BYTES);
-        if let Some(chunk) = self.chunks.last_mut() {
-            let offset = before.saturating_add(chunk.len()) as u64;
-            chunk.extend_from_slice(block.cid.digest());
-            chunk.extend_from_slice(&block.bytes);
-            self.index.push(
-                &block.cid,
-                BlockPlace {
-                    offset,
-                    length: block.bytes.len(),
-                },
-            );
-            self.bytes = self.bytes.saturating_add(needed);
+    /// Keeps a chunk's blocks.
+    pub fn keep(&mut self, chunk: VerifiedChunk) {
+        self.index_blocks(&chunk);
+        self.chunks.push(Chunk::Here(chunk.into_bytes()));
+    }
+
+    /// Remembers where a chunk's blocks are: its [bytes](VerifiedChunk::bytes) are put somewhere else, at this offset.
+    pub fn put_away(&mut self, chunk: &VerifiedChunk, offset: u64) {
+        self.index_blocks(chunk);
+        self.chunks.push(Chunk::Away(offset));
+    }
+
+    fn index_blocks(&mut self, chunk: &VerifiedChunk) {
+        let before = (self.chunks.len() as u64) << CHUNK_BITS;
+        for (cid, BlockAt { start, length }) in chunk.places() {
+            let place = BlockPlace {
+                offset: before | u64::from(start),
+                length: length as usize,
+            };
+            self.index.push(&cid, place);
         }
     }
 
@@ -123,22 +72,87 @@ impl BlockSet {
         self.index.sort();
     }
 
-    /// Returns a block, once sorted. The CID's codec is the caller's: a digest has one sequence of bytes.
+    /// Returns a block, once sorted, and each place outside where it may be. The CID's codec is the caller's: a digest
+    /// has one sequence of bytes.
+    pub fn find<'a>(&'a self, cid: &Cid) -> impl Iterator<Item = Found<'a>> + use<'a> {
+        let cid = *cid;
+        self.index
+            .find(&cid)
+            .filter_map(move |place| self.at(&cid, place))
+    }
+
+    /// Returns a block that is in memory, once sorted.
     pub fn get(&self, cid: &Cid) -> Option<VerifiedRef<'_>> {
-        self.index.find(cid).find_map(|place| {
-            let offset = usize::try_from(place.offset).ok()?;
-            let chunk = self.chunks.get(offset / CHUNK_BYTES)?;
-            let (digest, rest) = chunk
-                .get(offset % CHUNK_BYTES..)?
-                .split_first_chunk::<DIGEST_BYTES>()?;
-            let bytes = rest.get(..place.length)?;
-            (digest == cid.digest()).then_some(VerifiedRef { cid: *cid, bytes })
+        self.find(cid).find_map(|found| match found {
+            Found::Here(block) => Some(block),
+            Found::Away(_) => None,
         })
     }
 
-    /// Returns the bytes it holds, without those of the index.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Has the memory of these blocks at hand when they are asked for soon, and changes nothing else.
+    ///
+    /// A set is larger than a cache, and its blocks lie in it in the order of a hash: finding one waits for memory three
+    /// times, one after the other. Finding many waits three times as well.
+    pub fn warm(&self, cids: &[Cid]) {
+        // No loop here needs what another turn of it reads, so the CPU has all their reads under way at once.
+        const TURNS: usize = 16;
+        for cids in cids.chunks(TURNS) {
+            let mut starts = [0; TURNS];
+            for (start, cid) in starts.iter_mut().zip(cids) {
+                *start = self.index.bucket_start(cid);
+            }
+            let starts = starts.iter().take(cids.len());
+            let mut sum = starts.fold(0, |sum, &start| sum ^ self.index.touch(start));
+            let mut places = [None; TURNS];
+            for (place, cid) in places.iter_mut().zip(cids) {
+                *place = self.index.find(cid).next();
+            }
+            for place in places.into_iter().flatten() {
+                sum ^= self.touch(place);
+            }
+            std::hint::black_box(sum);
+        }
+    }
+
+    /// Reads a byte of each cache line of a block in memory.
+    fn touch(&self, place: BlockPlace) -> u64 {
+        const LINE_BYTES: usize = 64;
+        let number = usize::try_from(place.offset >> CHUNK_BITS).unwrap_or(usize::MAX);
+        let start = (place.offset & ((1 << CHUNK_BITS) - 1)) as usize;
+        let Some(Chunk::Here(chunk)) = self.chunks.get(number) else {
+            return 0;
+        };
+        // The CID stands in front of the block.
+        let lines = chunk
+            .get(start.saturating_sub(CID_BYTES)..)
+            .unwrap_or_default();
+        let lines = lines.iter().step_by(LINE_BYTES);
+        let count = place
+            .length
+            .div_ceil(LINE_BYTES)
+            .saturating_add(1)
+            .min(TOUCHED_LINES_MAX);
+        lines
+            .take(count)
+            .fold(0, |sum, byte| sum ^ u64::from(*byte))
+    }
+
+    /// Places are the index's own, so each one is of a block that was hashed.
+    fn at(&self, cid: &Cid, place: BlockPlace) -> Option<Found<'_>> {
+        let number = usize::try_from(place.offset >> CHUNK_BITS).ok()?;
+        let start = place.offset & ((1 << CHUNK_BITS) - 1);
+        match self.chunks.get(number)? {
+            Chunk::Here(chunk) => {
+                let (front, rest) = chunk.split_at_checked(usize::try_from(start).ok()?)?;
+                let digest = front.last_chunk::<32>()?;
+                let bytes = rest.get(..place.length)?;
+                (digest == cid.digest()).then_some(Found::Here(VerifiedRef { cid: *cid, bytes }))
+            }
+            Chunk::Away(offset) => Some(Found::Away(BlockPlace {
+                offset: offset.saturating_add(start),
+                length: place.length,
+            })),
+        }
     }
 }
 
@@ -147,64 +161,71 @@ mod tests {
     use carrack_schema::cid::Codec;
 
     use super::*;
-    use crate::block::RawBlock;
+    use crate::car::{CarBlocks, CarLimits};
+    use crate::kit::{car, cid_of};
 
-    fn block(bytes: Vec<u8>) -> VerifiedBlock {
-        let cid = *VerifiedRef::of(Codec::DagCbor, &bytes).cid();
-        RawBlock {
-            cid,
-            bytes,
-            offset: 0,
-        }
-        .verify()
-        .unwrap()
+    fn chunks(blocks: &[Vec<u8>]) -> Vec<VerifiedChunk> {
+        let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
+        let car = car(&blocks);
+        let mut reader = CarBlocks::open(&car[..], CarLimits::default()).unwrap();
+        std::iter::from_fn(|| reader.next_chunk().unwrap())
+            .map(|chunk| chunk.verify().unwrap())
+            .collect()
     }
 
     #[test]
     fn blocks_come_back_across_chunks() {
-        let mut blocks: Vec<_> = (0..100_u8)
-            .map(|i| block(vec![i; usize::from(i)]))
-            .collect();
-        blocks.extend((0..5_u8).map(|i| block(vec![i; 2 << 20])));
+        let mut blocks: Vec<_> = (0..100_u8).map(|i| vec![i; usize::from(i)]).collect();
+        blocks.extend((0..5_u8).map(|i| vec![i; (2 << 20) - 36]));
+        blocks.extend(blocks[..10].to_vec());
+        let chunks = chunks(&blocks);
+        assert!(chunks.len() > 5, "{}", chunks.len());
+
         let mut set = BlockSet::default();
-        for block in blocks.iter().chain(&blocks[..10]) {
-            set.insert(block);
+        let mut outside = Vec::new();
+        for (number, chunk) in chunks.into_iter().enumerate() {
+            if number % 2 == 0 {
+                set.keep(chunk);
+            } else {
+                set.put_away(&chunk, outside.len() as u64);
+                outside.extend_from_slice(chunk.bytes());
+            }
         }
         set.sort();
-        assert!(set.chunks.len() > 1);
+        let (mut here, mut away) = (0, 0);
         for block in &blocks {
-            assert_eq!(set.get(block.cid()), Some(VerifiedRef::from(block)));
+            let cid = cid_of(block);
+            for found in set.find(&cid) {
+                match found {
+                    Found::Here(found) => {
+                        here += 1;
+                        assert_eq!((found.cid(), found.bytes()), (&cid, &block[..]));
+                    }
+                    Found::Away(BlockPlace { offset, length }) => {
+                        away += 1;
+                        assert_eq!(outside[offset as usize..][..length], block[..]);
+                    }
+                }
+            }
         }
-        assert_eq!(set.get(VerifiedRef::of(Codec::Raw, b"other").cid()), None);
+        assert!(here > 1 && away > 1 && here + away >= blocks.len());
+        assert_eq!(set.find(&cid_of(b"other")).count(), 0);
     }
 
     #[test]
     fn digests_that_begin_alike_are_told_apart() {
-        let real = block(b"real".to_vec());
-        let mut digest = *real.cid().digest();
+        let real = cid_of(b"real");
+        let mut digest = *real.digest();
         digest[31] ^= 1;
         let twin = Cid::new(Codec::DagCbor, digest);
         let mut set = BlockSet::default();
-        set.insert(&real);
+        for chunk in chunks(&[b"real".to_vec()]) {
+            set.keep(chunk);
+        }
+        assert_eq!(set.get(&real), None, "not sorted yet");
         set.sort();
         assert_eq!(set.index.find(&twin).count(), 1);
         assert_eq!(set.get(&twin), None);
-        assert!(set.get(real.cid()).is_some());
-    }
-
-    #[test]
-    fn a_place_survives_packing_at_its_limits() {
-        for place in [
-            BlockPlace {
-                offset: 0,
-                length: 0,
-            },
-            BlockPlace {
-                offset: (1 << 40) - 1,
-                length: (1 << 24) - 1,
-            },
-        ] {
-            assert_eq!(BlockPlace::unpack(place.pack()), place);
-        }
+        assert_eq!(set.get(&real).unwrap().bytes(), b"real");
     }
 }

@@ -1,13 +1,15 @@
 //! The header of a CAR: looked at before iroh-car decodes it, for its limits and for clear words.
 //!
-//! It must never use up a byte: iroh-car reads the same header again. Only
-//! [`CarBlocks::open`](super::CarBlocks::open) calls it.
+//! It must never accept what iroh-car does not. Only [`CarBlocks::open`](super::CarBlocks::open) calls it.
 
 use std::io::Read;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use carrack_schema::Cid;
 use carrack_schema::cid::{Codec, text_of};
 use carrack_schema::limits::CAR_HEADER_BYTES_MAX;
+use iroh_car::CarReader;
 
 use super::source::{Length, Section, Source};
 use crate::cbor::{Reader, Token};
@@ -23,8 +25,44 @@ pub(super) struct Roots {
 /// First bytes of a DAG-CBOR map: those of up to 23 entries, and the longer heads.
 const MAP_HEADS: std::ops::RangeInclusive<u8> = 0xa0..=0xbb;
 
+/// Reads the header and uses it up.
+pub(super) fn read<R: Read>(source: &mut Source<R>, bytes_max: u64) -> Result<Roots> {
+    let section = section(source, bytes_max)?;
+    // Within its limit, so it fits into the buffer.
+    let length = usize::try_from(section.length).unwrap_or(usize::MAX);
+    let whole = section.varint_bytes.saturating_add(length);
+    if !source.buffer_whole(whole)? {
+        let end = source.read_to();
+        let message = format!("CAR ends inside its header at byte {end}");
+        return Err(Error::new(ErrorKind::Incomplete, message).with_car_offset(end));
+    }
+    let header = source.buffered().get(..whole).unwrap_or_default();
+    let roots = roots(header.get(section.varint_bytes..).unwrap_or_default())?;
+    decode(header)?;
+    source.advance(whole);
+    Ok(roots)
+}
+
+/// Lets iroh-car decode a header, its length in front.
+fn decode(header: &[u8]) -> Result<()> {
+    // Bytes in memory are always ready, so there is nothing to wait for.
+    let reader = pin!(CarReader::new(header));
+    match reader.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(_)) => Ok(()),
+        // Our own reading of the header was stricter than iroh-car's, so this is a form it alone refuses.
+        Poll::Ready(Err(error)) => {
+            let message = format!("not a CAR file: its header is refused ({error})");
+            Err(Error::structure(message).with_car_offset(0))
+        }
+        Poll::Pending => Err(Error::new(
+            ErrorKind::Internal,
+            "the CAR header's decoder waits for nothing",
+        )),
+    }
+}
+
 /// Returns where the header is, within the limits.
-pub(super) fn section<R: Read>(source: &mut Source<R>, bytes_max: u64) -> Result<Section> {
+fn section<R: Read>(source: &mut Source<R>, bytes_max: u64) -> Result<Section> {
     let section = match source.peek_length()? {
         Length::End => return Err(not_a_car("it is empty")),
         Length::Cut { end } => {
@@ -58,7 +96,7 @@ pub(super) fn section<R: Read>(source: &mut Source<R>, bytes_max: u64) -> Result
 }
 
 /// Reads the roots; the first one is a commit's CID.
-pub(super) fn roots(header: &[u8]) -> Result<Roots> {
+fn roots(header: &[u8]) -> Result<Roots> {
     let (roots, version) = fields(header)?;
     match version {
         None => return Err(not_a_car("its header has no `version`")),

@@ -1,25 +1,25 @@
-//! [`Source`]: the caller's reader behind a buffer that can be looked into, as iroh-car reads it.
+//! [`Source`]: the caller's reader behind a buffer in which whole sections stand.
 //!
-//! It must never hand iroh-car an error of the reader without keeping it, since iroh-car turns errors to text.
-//! Only [`CarBlocks`](super::CarBlocks) calls it: it peeks at each length, then lets iroh-car read through the
-//! [`AsyncRead`] of a [`SharedSource`].
+//! It must never grow for a length nobody has judged, and never give a byte twice. Only
+//! [`CarBlocks`](super::CarBlocks) calls it: it peeks at each length, has the section [buffered](Source::buffer_whole),
+//! and takes it, or takes the buffer with all the sections in it.
 
 use std::io::{self, Read};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::ops::Range;
 
-use carrack_schema::limits::{CAR_HEADER_BYTES_MAX, KIB};
-use tokio::io::{AsyncRead, ReadBuf};
+use carrack_schema::limits::{CAR_HEADER_BYTES_MAX, KIB, MIB};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// One read of the caller's reader. iroh-car reads lengths byte by byte; the buffer makes that cheap.
-const BUFFER_BYTES: usize = 64 * KIB;
+/// The first buffer; each that follows has twice as many bytes, up to [`BUFFER_BYTES_MAX`], so that a tiny CAR takes
+/// little memory and a large one few reads.
+const BUFFER_BYTES_MIN: usize = 64 * KIB;
+/// The largest buffer, unless a section needs more.
+const BUFFER_BYTES_MAX: usize = MIB;
 /// Longest varint of a length: 63 bits (the unsigned-varint specification).
-const VARINT_BYTES_MAX: usize = 9;
+pub(super) const VARINT_BYTES_MAX: usize = 9;
 // A header is looked at whole before it is read.
-const _: () = assert!(CAR_HEADER_BYTES_MAX + VARINT_BYTES_MAX <= BUFFER_BYTES);
+const _: () = assert!(CAR_HEADER_BYTES_MAX + VARINT_BYTES_MAX <= BUFFER_BYTES_MIN);
 
 /// Where a length says its section is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,131 +52,188 @@ pub(super) enum Length {
 
 pub(super) struct Source<R> {
     reader: R,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     /// The bytes in the buffer that are not used yet.
     start: usize,
     end: usize,
     /// Bytes used since the beginning.
     position: u64,
     ended: bool,
-    error: Option<io::Error>,
 }
 
 impl<R: Read> Source<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self {
+            reader,
+            buffer: vec![0; BUFFER_BYTES_MIN],
+            start: 0,
+            end: 0,
+            position: 0,
+            ended: false,
+        }
+    }
+
     /// Returns how many bytes have been used.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether all bytes have been used and no more come.
-    pub(super) fn at_end(&self) -> bool {
-        self.ended && self.start == self.end
+    /// Returns where in the buffer the next byte is.
+    pub(super) fn start(&self) -> usize {
+        self.start
     }
 
-    /// Returns the reader's error, if that is what iroh-car's last error was.
-    pub(super) fn take_error(&mut self) -> Option<Error> {
-        let error = self.error.take()?;
-        Some(self.failed(error))
+    /// Returns where the input ends, as far as it was read.
+    pub(super) fn read_to(&self) -> u64 {
+        self.position.saturating_add(self.buffered().len() as u64)
     }
 
-    /// Reads the length that comes next and leaves it where it is.
+    /// Returns how many bytes the buffer has for what is not used yet.
+    pub(super) fn room(&self) -> usize {
+        self.buffer.len().saturating_sub(self.start)
+    }
+
+    /// Makes the buffer long enough for this many bytes that are not used yet, over those that are.
+    pub(super) fn make_room(&mut self, bytes: usize) {
+        if self.room() >= bytes {
+            return;
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end = self.buffered().len();
+        self.start = 0;
+        if self.buffer.len() < bytes {
+            self.buffer.resize(bytes, 0);
+        }
+    }
+
+    /// Takes the buffer with the bytes that are used, leaving another one with those that are not.
+    pub(super) fn take_buffer(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        let rest = self.buffered();
+        let mut next = spare;
+        let bytes = match self.ended {
+            true => rest.len(),
+            false => {
+                let grown = self.buffer.len().saturating_mul(2);
+                grown
+                    .clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX)
+                    .max(rest.len())
+            }
+        };
+        if next.len() < bytes {
+            next = vec![0; bytes];
+        }
+        let end = rest.len();
+        if let Some(front) = next.get_mut(..end) {
+            front.copy_from_slice(rest);
+        }
+        (self.start, self.end) = (0, end);
+        std::mem::replace(&mut self.buffer, next)
+    }
+
+    /// Reads the length that comes next and leaves it where it is. There is room for it.
     pub(super) fn peek_length(&mut self) -> Result<Length> {
-        let mut length: u64 = 0;
-        for index in 0..VARINT_BYTES_MAX {
-            let Some(byte) = self.peek(index)? else {
-                let end = self.position.saturating_add(index as u64);
-                return Ok(if index == 0 {
-                    Length::End
-                } else {
-                    Length::Cut { end }
+        loop {
+            if let Some(length) = self.buffered_length() {
+                return Ok(length);
+            }
+            if !self.fill()? {
+                return Ok(match self.buffered() {
+                    [] => Length::End,
+                    _ => Length::Cut {
+                        end: self.read_to(),
+                    },
                 });
-            };
+            }
+        }
+    }
+
+    /// Returns the length that comes next; `None` if more bytes are needed to tell.
+    fn buffered_length(&self) -> Option<Length> {
+        let mut length: u64 = 0;
+        for (index, byte) in self.buffered().iter().take(VARINT_BYTES_MAX).enumerate() {
             // Nine groups of seven bits fill 63.
             length |= u64::from(byte & 0x7f) << index.saturating_mul(7);
             if byte & 0x80 != 0 {
                 continue;
             }
-            if byte == 0 && index > 0 {
-                return Ok(Length::Bad("is a varint of more bytes than it needs"));
+            if *byte == 0 && index > 0 {
+                return Some(Length::Bad("is a varint of more bytes than it needs"));
             }
             let varint_bytes = index.saturating_add(1);
             let end = self
                 .position
                 .saturating_add(varint_bytes as u64)
                 .saturating_add(length);
-            return Ok(Length::Of(Section {
+            return Some(Length::Of(Section {
                 start: self.position,
                 varint_bytes,
                 length,
                 end,
             }));
         }
-        Ok(Length::Bad("is a varint of more than 9 bytes"))
+        let is_long = self.buffered().len() >= VARINT_BYTES_MAX;
+        is_long.then_some(Length::Bad("is a varint of more than 9 bytes"))
     }
 
     /// Returns the byte this far ahead, if there is one.
     pub(super) fn peek(&mut self, index: usize) -> Result<Option<u8>> {
         while self.buffered().len() <= index {
-            if !self.fill().map_err(|error| self.failed(error))? {
+            if !self.fill()? {
                 return Ok(None);
             }
         }
         Ok(self.buffered().get(index).copied())
     }
 
-    /// Returns a section's bytes without its length and leaves them where they are.
-    ///
-    /// The caller has checked that the section fits into the buffer.
-    pub(super) fn peek_section(&mut self, section: &Section) -> Result<&[u8]> {
-        let range = usize::try_from(section.length)
-            .ok()
-            .and_then(|length| section.varint_bytes.checked_add(length))
-            .map(|end| section.varint_bytes..end);
-        let Some(range) = range.filter(|range| range.end <= self.buffer.len()) else {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "a section larger than the buffer",
-            ));
-        };
-        if range.end > 0 && self.peek(range.end.saturating_sub(1))?.is_none() {
-            let end = self.position.saturating_add(self.buffered().len() as u64);
-            let message = format!("CAR ends inside its header at byte {end}");
-            return Err(Error::new(ErrorKind::Incomplete, message).with_car_offset(end));
+    /// Reads until this many bytes are buffered; false if the input ends before. There is room for them.
+    pub(super) fn buffer_whole(&mut self, bytes: usize) -> Result<bool> {
+        while self.buffered().len() < bytes {
+            if !self.fill()? {
+                return Ok(false);
+            }
         }
-        Ok(self.buffered().get(range).unwrap_or_default())
+        Ok(true)
     }
 
-    fn buffered(&self) -> &[u8] {
+    /// Returns the bytes that are not used yet, as far as they are read.
+    pub(super) fn buffered(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// Uses this many buffered bytes and returns where in the buffer they are.
+    pub(super) fn advance(&mut self, bytes: usize) -> Range<usize> {
+        let start = self.start;
+        self.start = start.saturating_add(bytes).min(self.end);
+        self.position = self.position.saturating_add(bytes as u64);
+        start..self.start
+    }
+
+    /// Returns a part of the buffer.
+    pub(super) fn part(&self, range: Range<usize>) -> &[u8] {
+        self.buffer.get(range).unwrap_or_default()
+    }
+
     /// Adds what one read gives to the buffer; false at the end, and from then on.
-    fn fill(&mut self) -> io::Result<bool> {
+    fn fill(&mut self) -> Result<bool> {
         if self.ended {
             return Ok(false);
         }
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end = self.end.saturating_sub(self.start);
-            self.start = 0;
-        }
         let free = self.buffer.get_mut(self.end..).unwrap_or_default();
         if free.is_empty() {
-            return Err(io::Error::other(
-                "looked further ahead than the buffer is long",
-            ));
+            let words = "looked further ahead than the buffer is long";
+            return Err(Error::new(ErrorKind::Internal, words));
         }
         let read = loop {
             match self.reader.read(free) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
+                Err(error) => return Err(self.failed(error)),
+                Ok(read) if read > free.len() => {
+                    let words = "the reader says it read more than it was asked for";
+                    return Err(self.failed(io::Error::other(words)));
+                }
+                Ok(read) => break read,
             }
         };
-        if read > free.len() {
-            return Err(io::Error::other(
-                "the reader says it read more than it was asked for",
-            ));
-        }
         self.end = self.end.saturating_add(read);
         self.ended = read == 0;
         Ok(!self.ended)
@@ -185,65 +242,5 @@ impl<R: Read> Source<R> {
     fn failed(&self, error: io::Error) -> Error {
         let message = format!("reading the CAR failed at byte {}", self.position);
         Error::io(message, error).with_car_offset(self.position)
-    }
-
-    /// Uses as many bytes as are there and fit.
-    fn read_into(&mut self, out: &mut ReadBuf<'_>) -> io::Result<()> {
-        if self.start == self.end && !self.fill()? {
-            return Ok(());
-        }
-        let length = self.buffered().len().min(out.remaining());
-        let end = self.start.saturating_add(length);
-        out.put_slice(self.buffer.get(self.start..end).unwrap_or_default());
-        self.start = end;
-        self.position = self.position.saturating_add(length as u64);
-        Ok(())
-    }
-}
-
-/// A [`Source`] that iroh-car owns and [`CarBlocks`](super::CarBlocks) looks into.
-///
-/// iroh-car does not lend its reader. The lock is never contended: both ends run on one thread.
-pub(super) struct SharedSource<R>(Arc<Mutex<Source<R>>>);
-
-impl<R> Clone for SharedSource<R> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<R> SharedSource<R> {
-    pub(super) fn new(reader: R) -> Self {
-        let source = Source {
-            reader,
-            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
-            start: 0,
-            end: 0,
-            position: 0,
-            ended: false,
-            error: None,
-        };
-        Self(Arc::new(Mutex::new(source)))
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, Source<R>> {
-        // Only the caller's reader can panic under the lock, and then the caller has other troubles.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<R: Read> AsyncRead for SharedSource<R> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut source = self.lock();
-        let read = source.read_into(out).map_err(|error| {
-            let kind = error.kind();
-            source.error = Some(error);
-            io::Error::from(kind)
-        });
-        Poll::Ready(read)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::error::Error as _;
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use carrack_schema::Code;
 use carrack_schema::limits::CAR_HEADER_BYTES_MAX;
@@ -22,8 +24,80 @@ fn read_with(reader: impl Read, limits: CarLimits) -> Result<Found> {
     Ok((blocks, car.bytes_read()))
 }
 
+/// Reads by the block, by the chunk, and lets iroh-car say what it makes of what was accepted.
 fn read(bytes: &[u8]) -> Result<Found> {
-    read_with(bytes, CarLimits::default())
+    let found = read_with(bytes, CarLimits::default());
+    check_chunks(bytes, &found);
+    if let Ok((blocks, _)) = &found {
+        check_with_iroh_car(bytes, blocks);
+    }
+    found
+}
+
+/// Chunks hold the same blocks, and the CAR's error comes after them.
+fn check_chunks(bytes: &[u8], found: &Result<Found>) {
+    let Ok(mut by_block) = CarBlocks::open(bytes, CarLimits::default()) else {
+        return;
+    };
+    let mut expected = Vec::new();
+    while let Ok(Some(block)) = by_block.next_block() {
+        expected.push(block);
+    }
+    let mut car = CarBlocks::open(bytes, CarLimits::default()).unwrap();
+    let mut blocks = Vec::new();
+    let error = loop {
+        match car.next_chunk() {
+            Ok(Some(chunk)) => blocks.extend(blocks_of(&chunk)),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    assert_eq!(blocks, expected);
+    assert_eq!(car.blocks_count(), expected.len());
+    match (found, error) {
+        (Ok((_, bytes_read)), None) => assert_eq!(car.bytes_read(), *bytes_read),
+        (Err(expected), Some(error)) => {
+            assert_eq!(error.to_string(), expected.to_string());
+            assert_eq!(error.kind(), expected.kind());
+            let again = car.next_chunk().unwrap_err();
+            assert_eq!(again.kind(), ErrorKind::InvalidArgument);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Takes a chunk apart.
+fn blocks_of(chunk: &RawChunk) -> Vec<RawBlock> {
+    let block = |at: &BlockAt| {
+        let start = at.start as usize;
+        RawBlock {
+            cid: Cid::from_bytes(&chunk.bytes[start - CID_BYTES..start]).unwrap(),
+            bytes: chunk.bytes[start..start + at.length as usize].to_vec(),
+            offset: chunk.offset + at.section_start(),
+        }
+    };
+    chunk.blocks.iter().map(block).collect()
+}
+
+/// iroh-car frames what it accepts in the same way.
+fn check_with_iroh_car(bytes: &[u8], blocks: &[RawBlock]) {
+    let ready = |found: &mut iroh_car::CarReader<&[u8]>| {
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(block) = pin!(found.next_block()).poll(&mut context) else {
+            panic!("bytes in memory are always ready");
+        };
+        block.unwrap()
+    };
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(reader) = pin!(iroh_car::CarReader::new(bytes)).poll(&mut context) else {
+        panic!("bytes in memory are always ready");
+    };
+    let mut reader = reader.unwrap();
+    let framed = std::iter::from_fn(|| ready(&mut reader));
+    let known =
+        framed.filter_map(|(cid, bytes)| Some((Cid::from_bytes(&cid.to_bytes()).ok()?, bytes)));
+    let ours = blocks.iter().map(|block| (block.cid, block.bytes.clone()));
+    assert!(known.eq(ours));
 }
 
 fn refused(bytes: &[u8], code: Code) -> String {
@@ -91,6 +165,92 @@ fn blocks_larger_than_the_buffer_are_read() {
     let (blocks, bytes_read) = read(&bytes).unwrap();
     assert!(blocks.iter().map(|block| &block.bytes).eq(&contents));
     assert_eq!(bytes_read, bytes.len() as u64);
+}
+
+#[test]
+fn chunks_hold_all_blocks_whatever_their_sizes() {
+    // Lengths about the sizes of buffers, and many blocks that fill them.
+    let mut contents: Vec<Vec<u8>> = (0..3_000_u32)
+        .map(|i| vec![i as u8; (i as usize * 37) % 1_500])
+        .collect();
+    for bytes in [
+        65_400,
+        65_500,
+        131_000,
+        1 << 20,
+        (2 << 20) - 36,
+        1,
+        (1 << 20) - 40,
+    ] {
+        contents.push(vec![5; bytes]);
+    }
+    let blocks: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    let bytes = car(&blocks);
+    assert_eq!(read(&bytes).unwrap().0.len(), contents.len());
+
+    // However they arrive, and with memory given back or not.
+    for is_reused in [false, true] {
+        let mut car = CarBlocks::open(Slow(&bytes, 0), CarLimits::default()).unwrap();
+        let mut found = Vec::new();
+        while let Some(chunk) = car.next_chunk().unwrap() {
+            assert!(chunk.bytes.len() <= 4 << 20);
+            found.extend(blocks_of(&chunk).into_iter().map(|block| block.bytes));
+            let memory = chunk.verify().unwrap().into_memory();
+            if is_reused {
+                car.reuse(memory);
+            }
+        }
+        assert!(found == contents);
+    }
+}
+
+#[test]
+fn the_first_bad_block_of_the_car_is_told_with_its_offset() {
+    let contents: Vec<Vec<u8>> = (0..2_000_u32)
+        .map(|i| i.to_string().repeat(40).into_bytes())
+        .collect();
+    let blocks: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    let good = car(&blocks);
+    let framed = read(&good).unwrap().0;
+    // The second fault is an unfinished block far behind.
+    for at in [0, 1, 700, 1_998] {
+        let RawBlock { cid, offset, bytes } = &framed[at];
+        let mut bad = good[..good.len() - 3].to_vec();
+        let varint_bytes = varint(bytes.len() as u64 + 36).len();
+        bad[*offset as usize + varint_bytes + CID_BYTES] ^= 1;
+        let second = framed[1_999.min(at + 5)].offset as usize + 40;
+        bad[second] ^= 1;
+
+        let mut car = CarBlocks::open(&bad[..], CarLimits::default()).unwrap();
+        let error = loop {
+            match car.next_chunk().unwrap().unwrap().verify() {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error.kind(), error.cid()), (ErrorKind::BadHash, Some(cid)));
+        assert_eq!(error.car_offset(), Some(*offset));
+        let expected = format!("block {cid} at byte {offset} does not hash to its CID");
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn sections_that_are_passed_over_take_no_memory() {
+    let mut blake3 = *cid_of(b"x").as_bytes();
+    blake3[2] = 0x1e;
+    let mut bytes = car(&[b"commit"]);
+    for _ in 0..100 {
+        bytes.extend(section(&[&blake3[..], &vec![0; 60_000]].concat()));
+    }
+    bytes.extend(car_block(b"last"));
+    let mut car = CarBlocks::open(&bytes[..], CarLimits::default()).unwrap();
+    let mut memory = 0;
+    while let Some(chunk) = car.next_chunk().unwrap() {
+        memory += chunk.bytes.len();
+    }
+    assert_eq!((car.blocks_count(), car.ignored_count()), (2, 100));
+    assert!(memory <= 2 << 20, "{memory}");
 }
 
 #[test]
