@@ -13,11 +13,13 @@ use crate::hash::{sha256, sha256_many};
 
 mod chunk;
 mod index;
+mod memory;
 mod set;
 
 pub(crate) use chunk::BlockAt;
 pub use chunk::{ChunkMemory, RawChunk, VerifiedChunk};
 pub use index::{BlockIndex, BlockPlace};
+pub(crate) use memory::Memory;
 pub use set::{BlockSet, Found};
 
 /// A block as it stands in a CAR: nobody has checked it.

@@ -150,7 +150,7 @@ impl<R: Read> CarBlocks<R> {
         Ok(Some(RawBlock { cid, bytes, offset }))
     }
 
-    /// Reads the next blocks, about a megabyte of them; `None` where the CAR ends.
+    /// Reads the next blocks, up to two megabytes of them; `None` where the CAR ends.
     ///
     /// The same blocks and the same errors as from [`next_block`](Self::next_block), and an error only after the blocks
     /// before it: so whoever verifies each chunk as it comes finds the first fault of the CAR first. May block as the

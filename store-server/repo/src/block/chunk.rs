@@ -9,6 +9,7 @@ use std::ops::Range;
 use carrack_schema::Cid;
 use carrack_schema::cid::CID_BYTES;
 
+use super::memory::Memory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::sha256_many;
 
@@ -55,7 +56,7 @@ impl BlockAt {
 #[derive(Debug, Default)]
 pub struct RawChunk {
     /// Bytes of the CAR; those behind `used` are none.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Memory,
     pub(crate) used: usize,
     /// Where in the CAR the bytes begin.
     pub(crate) offset: u64,
@@ -101,7 +102,7 @@ impl VerifiedChunk {
 
     /// Returns how many bytes of memory it takes.
     pub fn memory_bytes(&self) -> usize {
-        self.0.bytes.capacity()
+        self.0.bytes.len()
     }
 
     /// Gives up the blocks for the memory they take.
@@ -111,7 +112,7 @@ impl VerifiedChunk {
     }
 
     /// Gives up the knowledge of where the blocks are; the index has it.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(super) fn into_bytes(self) -> Memory {
         self.0.bytes
     }
 
@@ -127,6 +128,6 @@ impl VerifiedChunk {
 /// The memory of a chunk that is no longer needed, for another one.
 #[derive(Debug, Default)]
 pub struct ChunkMemory {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Memory,
     pub(crate) blocks: Vec<BlockAt>,
 }

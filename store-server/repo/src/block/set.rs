@@ -8,6 +8,7 @@ use carrack_schema::cid::CID_BYTES;
 
 use super::chunk::BlockAt;
 use super::index::{BlockIndex, BlockPlace};
+use super::memory::Memory;
 use super::{VerifiedChunk, VerifiedRef};
 
 /// What a chunk's number is shifted by to make an offset in the index. A chunk is shorter than 2^24 bytes, since a
@@ -29,7 +30,7 @@ pub struct BlockSet {
 #[derive(Debug)]
 enum Chunk {
     /// Blocks that were verified, in memory nobody else can reach.
-    Here(Vec<u8>),
+    Here(Memory),
     /// Blocks that are somewhere else, from this offset there.
     Away(u64),
 }

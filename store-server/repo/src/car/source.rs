@@ -9,13 +9,15 @@ use std::ops::Range;
 
 use carrack_schema::limits::{CAR_HEADER_BYTES_MAX, KIB, MIB};
 
+use crate::block::Memory;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The first buffer; each that follows has twice as many bytes, up to [`BUFFER_BYTES_MAX`], so that a tiny CAR takes
-/// little memory and a large one few reads.
+/// The first buffer; each that follows is larger by [`BUFFER_GROWTH`], up to [`BUFFER_BYTES_MAX`], so that a tiny CAR
+/// takes little memory and a large one few reads.
 const BUFFER_BYTES_MIN: usize = 64 * KIB;
-/// The largest buffer, unless a section needs more.
-const BUFFER_BYTES_MAX: usize = MIB;
+const BUFFER_GROWTH: usize = 4;
+/// The largest buffer, unless a section needs more: one large page.
+const BUFFER_BYTES_MAX: usize = 2 * MIB;
 /// Longest varint of a length: 63 bits (the unsigned-varint specification).
 pub(super) const VARINT_BYTES_MAX: usize = 9;
 // A header is looked at whole before it is read.
@@ -52,7 +54,7 @@ pub(super) enum Length {
 
 pub(super) struct Source<R> {
     reader: R,
-    buffer: Vec<u8>,
+    buffer: Memory,
     /// The bytes in the buffer that are not used yet.
     start: usize,
     end: usize,
@@ -65,7 +67,7 @@ impl<R: Read> Source<R> {
     pub(super) fn new(reader: R) -> Self {
         Self {
             reader,
-            buffer: vec![0; BUFFER_BYTES_MIN],
+            buffer: Memory::new(BUFFER_BYTES_MIN),
             start: 0,
             end: 0,
             position: 0,
@@ -98,35 +100,41 @@ impl<R: Read> Source<R> {
         if self.room() >= bytes {
             return;
         }
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end = self.buffered().len();
-        self.start = 0;
         if self.buffer.len() < bytes {
-            self.buffer.resize(bytes, 0);
+            let larger = self.with_the_rest(Memory::new(bytes));
+            self.replace_buffer(larger);
+        } else {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end = self.buffered().len();
+            self.start = 0;
         }
     }
 
     /// Takes the buffer with the bytes that are used, leaving another one with those that are not.
-    pub(super) fn take_buffer(&mut self, spare: Vec<u8>) -> Vec<u8> {
-        let rest = self.buffered();
-        let mut next = spare;
-        let bytes = match self.ended {
-            true => rest.len(),
-            false => {
-                let grown = self.buffer.len().saturating_mul(2);
-                grown
-                    .clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX)
-                    .max(rest.len())
-            }
+    pub(super) fn take_buffer(&mut self, spare: Memory) -> Memory {
+        let rest = self.buffered().len();
+        let grown = self.buffer.len().saturating_mul(BUFFER_GROWTH);
+        let grown = grown.clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
+        let bytes = if self.ended { rest } else { grown.max(rest) };
+        let next = match spare.len() >= bytes {
+            true => spare,
+            false => Memory::new(bytes),
         };
-        if next.len() < bytes {
-            next = vec![0; bytes];
-        }
-        let end = rest.len();
-        if let Some(front) = next.get_mut(..end) {
+        let next = self.with_the_rest(next);
+        self.replace_buffer(next)
+    }
+
+    /// Copies the bytes that are not used yet to the start of another buffer.
+    fn with_the_rest(&self, mut next: Memory) -> Memory {
+        let rest = self.buffered();
+        if let Some(front) = next.get_mut(..rest.len()) {
             front.copy_from_slice(rest);
         }
-        (self.start, self.end) = (0, end);
+        next
+    }
+
+    fn replace_buffer(&mut self, next: Memory) -> Memory {
+        (self.start, self.end) = (0, self.buffered().len());
         std::mem::replace(&mut self.buffer, next)
     }
 
