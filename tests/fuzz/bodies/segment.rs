@@ -77,7 +77,7 @@ fn put_section_checksums(file: &mut [u8], footer_at: usize) {
             .as_ptr()
             .addr()
             .checked_sub(footer_bytes.as_ptr().addr());
-        let end = offset.checked_add(bytes.next_multiple_of(WORD_BYTES as u32).into());
+        let end = offset.checked_add(u64::from(bytes).next_multiple_of(WORD_BYTES as u64));
         if let (Some(from), Some(end)) = (from, end)
             && entry.len() >= checksum_at + 4
             && from + entry.len() <= footer_bytes.len()
