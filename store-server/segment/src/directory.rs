@@ -6,7 +6,10 @@ use std::io;
 
 use crate::Map;
 
+pub mod faulty;
 pub mod fs;
+pub mod mem;
+mod seed;
 
 /// A folder and everything below it, reached by relative names.
 ///
