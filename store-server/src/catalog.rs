@@ -23,6 +23,9 @@ use crate::verdict::{Status, Verdict};
 /// Name of the catalog's file in the data folder.
 const FILE: &str = "catalog.redb";
 
+/// Its name while it is made: redb cannot open a file that a crash left half made.
+const NEW_FILE: &str = "catalog.redb.new";
+
 /// What redb may keep of the catalog in memory, in bytes.
 const CACHE_BYTES: usize = 8 << 20;
 
@@ -87,16 +90,16 @@ impl Catalog {
     }
 
     fn open_file(directory: &Arc<dyn Directory>, has_segments: bool) -> Result<Self> {
-        let is_new = !directory
-            .list("")
-            .map_err(unreadable)?
-            .iter()
-            .any(|name| name == FILE);
+        let names = directory.list("").map_err(unreadable)?;
+        let is_new = !names.iter().any(|name| name == FILE);
         if is_new && has_segments {
             return Err(missing());
         }
+        if names.iter().any(|name| name == NEW_FILE) {
+            directory.unlink(NEW_FILE).map_err(unreadable)?;
+        }
         let file = if is_new {
-            directory.create(FILE)
+            directory.create(NEW_FILE)
         } else {
             directory.open(FILE)
         };
@@ -110,6 +113,8 @@ impl Catalog {
         };
         catalog.cursor_key = catalog.prepare(has_segments)?;
         if is_new {
+            // The tables' commit was synced, so what gets the name is whole.
+            directory.rename(NEW_FILE, FILE).map_err(unreadable)?;
             directory.sync_dir("").map_err(unreadable)?;
         }
         Ok(catalog)
