@@ -7,6 +7,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use capnp::message::{Builder, HeapAllocator};
 use carrack_repack::head::{rev_of, rev_text};
@@ -77,6 +78,8 @@ pub(crate) struct RepoEntry {
 pub(crate) struct Catalog {
     database: redb::Database,
     cursor_key: [u8; CURSOR_KEY_BYTES],
+    /// A commit failed half way: what is read here may not be what the file holds.
+    uncertain: AtomicBool,
 }
 
 impl Catalog {
@@ -110,6 +113,7 @@ impl Catalog {
         let mut catalog = Self {
             database,
             cursor_key: [0; CURSOR_KEY_BYTES],
+            uncertain: AtomicBool::new(false),
         };
         catalog.cursor_key = catalog.prepare(has_segments)?;
         if is_new {
@@ -165,6 +169,21 @@ impl Catalog {
     /// Returns the key that seals cursors.
     pub(crate) fn cursor_key(&self) -> &[u8; CURSOR_KEY_BYTES] {
         &self.cursor_key
+    }
+
+    /// Refuses once the outcome of a commit is unknown: reads may go on, but nothing may be acknowledged, not even that
+    /// there is nothing to change, until the catalog is opened anew.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub(crate) fn check_certain(&self) -> Result<()> {
+        if self.uncertain.load(Ordering::Acquire) {
+            return Err(Error::new(
+                Code::Unavailable,
+                "a commit of the catalog failed before: reopen the store",
+            ));
+        }
+        Ok(())
     }
 
     /// Returns a repo's row.
@@ -278,6 +297,7 @@ impl Catalog {
             old
         };
         transaction.commit().map_err(|error| {
+            self.uncertain.store(true, Ordering::Release);
             Error::because(
                 Code::UnknownOutcome,
                 "the catalog's commit failed half way: reopen the store and ask for the repo's rev",

@@ -105,6 +105,7 @@ impl Store {
         request: &ImportRequest,
         mut progress: impl FnMut(Progress),
     ) -> Result<Outcome> {
+        self.inner().catalog.check_certain()?;
         let mut blocks = CarBlocks::open(car, CarLimits::default())?;
         let root = blocks.root();
         let spool = self.receive(&mut blocks, request.size.unwrap_or(0), &mut progress)?;
@@ -199,6 +200,8 @@ impl Store {
                 ))
             })?;
         }
+        // Another import's commit may have failed meanwhile: then the stored row is not known to be the stored row.
+        self.inner().catalog.check_certain()?;
         let summary = Summary::new(did.clone(), &entry);
         Ok(Outcome::Unchanged(Report {
             summary,
