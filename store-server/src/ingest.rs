@@ -121,11 +121,10 @@ impl Store {
         let stored = self.inner().catalog.repo(commit.did())?;
         let admission = admit(&commit, root, stored.as_ref())?;
         // A stored revision that cannot be read helps no import, and is replaced by the same one.
-        let base = self
-            .stored(commit.did())
-            .ok()
-            .flatten()
-            .filter(Repo::is_sound);
+        let (base, unreadable) = match self.stored(commit.did()).and_then(Repo::sound) {
+            Ok(base) => (base, None),
+            Err(error) => (None, Some(error)),
+        };
         if let (Admission::Same, Some(base), Some(stored)) = (admission, &base, &stored)
             && stored.missing == 0
         {
@@ -136,7 +135,12 @@ impl Store {
             base: base.as_ref().map(Base::new),
             allow_partial: request.allow_partial,
         };
-        let segment = self.pack(&commit, &commit_block, source, &mut progress)?;
+        let packed = self.pack(&commit, &commit_block, source, &mut progress);
+        let segment = packed.map_err(|error| match unreadable {
+            // What the CAR lacks may well be in the stored revision.
+            Some(unreadable) if error.code() == Code::Incomplete => unreadable,
+            _ => error,
+        })?;
         progress(Progress {
             phase: Phase::Committing,
             done: 0,

@@ -677,9 +677,13 @@ impl Repo {
         })
     }
 
-    /// Says whether all of it is readable: every checksum is right.
-    pub(crate) fn is_sound(&self) -> bool {
-        self.segment.segment.check().is_empty()
+    /// Returns the repo, if there is one, once all of it is found readable: every checksum is right.
+    pub(crate) fn sound(repo: Option<Self>) -> Result<Option<Self>> {
+        let segment = repo.as_ref().map(|repo| &repo.segment.segment);
+        match segment.and_then(|segment| segment.check().into_iter().next()) {
+            None => Ok(repo),
+            Some(error) => Err(error.into()),
+        }
     }
 
     /// Returns what its segment says of it.
