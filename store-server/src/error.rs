@@ -83,7 +83,13 @@ impl From<redb::Error> for Error {
     fn from(error: redb::Error) -> Self {
         let code = match &error {
             redb::Error::Corrupted(_) => Code::Damaged,
-            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            // A file that is none, or shorter than it says.
+            redb::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+                ) =>
+            {
                 Code::Damaged
             }
             _ => Code::Unavailable,
