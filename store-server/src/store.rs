@@ -682,7 +682,7 @@ impl Repo {
         let segment = repo.as_ref().map(|repo| &repo.segment.segment);
         match segment.and_then(|segment| segment.check().into_iter().next()) {
             None => Ok(repo),
-            Some(error) => Err(error.into()),
+            Some(fault) => Err(fault.error.into()),
         }
     }
 
