@@ -49,13 +49,13 @@ struct Index {
 }
 
 struct RepoHead {
-  # What an extent says of its repository.
-  did @0 :Text;
-  rev @1 :Text;
-  commitCid @2 :Data;   # 36 bytes
-  commit @3 :Data;      # the commit block, as it was signed
-  records @4 :UInt64;
-  firstNodePage @5 :UInt32;  # pages from here to the extent's last are NodePages
+  # What an extent says of its repository, beside the rows. DID and revision are the extent's key.
+  commit @0 :Data;           # the commit block, as it was signed
+  records @1 :UInt64;        # of the repository at this revision; a diff's own rows are fewer
+  isDiff @2 :Bool;           # the rows are what changed since the revision before, those gone among them
+  firstNodePage @3 :UInt32;  # number of the first page of the file that goes on where `nodes` ends, a NodePage
+  nodePages @5 :UInt32;      # how many such pages there are, one after the other
+  nodes @4 :NodePage;        # all of the digests where they are few
 }
 
 struct Page {
@@ -91,7 +91,15 @@ struct Dictionary {
 }
 
 struct NodePage {
-  # Digests of the repository's MST nodes, 32 bytes each, in pre-order. The nodes themselves are rebuilt from the rows;
-  # with their digests a proof rebuilds only those on its path.
-  digests @0 :Data;
+  # Digests of the repository's MST nodes in pre-order, as an edit script over those of the revision before; a full
+  # extent has no such revision and copies none. The nodes themselves are rebuilt from the rows; with their digests a
+  # proof rebuilds only those on its path.
+  digests @0 :Data;        # 32 bytes each: the new ones, in order
+  runs @1 :List(Run);
+
+  struct Run {
+    start @0 :UInt32;      # first, `count` digests of the revision before from this number on …
+    count @1 :UInt32;
+    fresh @2 :UInt32;      # … then so many of `digests`, going on where the run before ended
+  }
 }

@@ -125,7 +125,8 @@ struct ListResult {
       next @3 :Data;
       # Cursor of the next page, empty at the end. It works for this listing only, and is refused if altered.
       movedFrom @4 :Text;
-      # Set when the cursor was made at this other revision: the listing goes on after the same key in today's.
+      # Set when the cursor was made at this other revision, and that is not retained any more: the listing goes on after
+      # the same key in today's. Else every page is of the revision of the first, less what was deleted since.
     }
   }
 }

@@ -61,6 +61,8 @@ codes! {
     Inactive = "inactive", NotFound;
     /// No repo in the store claims this handle.
     UnknownHandle = "unknownHandle", NotFound;
+    /// The store no longer holds this revision of the repo, or never did; the words name the oldest it does hold.
+    RevNotRetained = "revNotRetained", NotFound;
     /// A write was sent to disk and it is not known whether it arrived.
     UnknownOutcome = "unknownOutcome", Failed;
     /// A named limit was passed; the words say which.

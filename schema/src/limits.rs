@@ -61,9 +61,47 @@ pub const PAGE_BYTES_TARGET: usize = 256 * KIB;
 pub const PAGE_BYTES_MAX: usize = CAR_SECTION_BYTES_MAX + 64 * KIB;
 const _: () = assert!(PAGE_BYTES_MAX > PAGE_BYTES_TARGET + 64 * KIB);
 
+/// Rows a compressed page aims to hold at most.
+pub const COLD_PAGE_ROWS_MAX: usize = 16_384;
+/// Bytes a compressed page aims for. One row costs to read what the page costs to decompress, about a millisecond.
+pub const COLD_PAGE_BYTES_TARGET: usize = MIB;
+const _: () = assert!(PAGE_BYTES_MAX > COLD_PAGE_BYTES_TARGET + 64 * KIB);
 /// Bytes of records that wait for their pages while a segment is written, by shape, with what is known of them. Pages
 /// fill well before: the thirty shapes that most records have hold 256 KiB of columns each.
 pub const REPACK_MEMORY_BYTES: usize = 32 * MIB;
+
+// --- catalog and merges
+
+/// Revisions of a repo that stay readable, the current one among them.
+pub const RETENTION_REVS: usize = 4;
+/// Hours since its import in which a revision stays readable, however many came after: a reader that pages through a
+/// busy repo has an hour.
+pub const RETENTION_HOURS: u32 = 1;
+/// Extents a repo may have beyond those that retention holds before a merge folds them.
+pub const EXTENTS_UNRETAINED_MAX: usize = 4;
+/// Most extents of a repo; at this many the oldest are folded, retained or not. A row of the catalog takes some 80
+/// bytes for each, and a read may look into all of them.
+pub const EXTENTS_MAX: usize = 64;
+/// Extents that are left when those of a repo were too many.
+pub const EXTENTS_FOLDED_TO: usize = 48;
+const _: () = assert!(EXTENTS_FOLDED_TO < EXTENTS_MAX && RETENTION_REVS < EXTENTS_FOLDED_TO);
+/// Hours after a deletion within which the deleted bytes are off the disk.
+pub const PURGE_HOURS: u32 = 24;
+/// Bytes that a merged segment aims for.
+pub const SEGMENT_BYTES_TARGET: u64 = 256 << 20;
+/// Segments of one size that a merge waits for. Each merge makes a segment of the next size, so a byte is written
+/// about log₈ (target ÷ import) times: three times from 500 KiB to 256 MiB.
+pub const MERGE_SEGMENTS_MIN: usize = 8;
+/// Most segments that one merge takes in: each is a map that is open meanwhile.
+pub const MERGE_SEGMENTS_MAX: usize = 4_096;
+/// Bytes a second that merging in the background may write: a fraction of what any disk takes.
+pub const MERGE_BYTES_PER_SECOND: u64 = 16 << 20;
+/// Bytes of decompressed pages that a store keeps for whoever reads next.
+pub const PAGE_CACHE_BYTES: usize = 64 * MIB;
+/// Segments kept open. Each is a map; Linux gives a process 65,530 of them by default.
+pub const SEGMENTS_OPEN_MAX: usize = 4_096;
+/// How often an import starts over because the repo changed under it.
+pub const IMPORT_ATTEMPTS_MAX: usize = 8;
 
 // --- imports
 

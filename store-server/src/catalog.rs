@@ -1,25 +1,30 @@
-//! The catalog: which repos the store holds, at which revision, in which segment file.
+//! The catalog: which repos the store holds, at which revisions, in which segment files, and what was deleted.
 //!
 //! One redb database, `catalog.redb`, on the same [`Directory`] as the segments, so that its I/O is under the same
-//! tests. A commit of the catalog is what makes an import true: files it does not name do not count. Only
-//! [`crate::store`] calls this.
+//! tests. A commit of the catalog is what makes an import, a merge or a deletion true: files it does not name do not
+//! count. Changes that come at the same time share a commit. What its rows hold is in [`entry`].
+//!
+//! After a failed commit it never writes again: what the disk holds is not known. It goes on answering from what can be
+//! read of the file.
+
+mod backend;
+pub(crate) mod entry;
 
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use capnp::message::{Builder, HeapAllocator};
-use carrack_repack::head::{rev_of, rev_text};
-use carrack_schema::wire::catalog_capnp::{self, repo_entry, segment_entry};
-use carrack_schema::{Cid, Code, Did, Tid};
-use carrack_segment::directory::{Directory, File};
-use carrack_segment::message;
+use carrack_schema::{Cid, Code, Did, RecordPath};
+use carrack_segment::directory::Directory;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
+use self::backend::{Backend, Frozen};
+pub(crate) use self::entry::{Deletions, ExtentEntry, RepoEntry, SegmentEntry, SegmentId};
+use crate::commit_queue::CommitQueue;
 use crate::entropy::random;
 use crate::error::{Error, Result, damaged};
-use crate::verdict::{Status, Verdict};
 
 /// Name of the catalog's file in the data folder.
 const FILE: &str = "catalog.redb";
@@ -31,11 +36,14 @@ const NEW_FILE: &str = "catalog.redb.new";
 const CACHE_BYTES: usize = 8 << 20;
 
 /// Version of the tables below. Another one is refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const REPOS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("repos");
 const SEGMENTS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("segments");
 const HANDLES: TableDefinition<'_, &str, &str> = TableDefinition::new("handles");
+/// Records that somebody deleted, by [`deletion_key`]; the value is when they must be off the disk, in microseconds
+/// since the Unix epoch. A row stays after that: the same record never comes back.
+const DELETIONS: TableDefinition<'_, &[u8], i64> = TableDefinition::new("deletions");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 const META_FORMAT: &str = "format";
@@ -44,43 +52,26 @@ const META_CURSOR_KEY: &str = "cursorKey";
 /// Length of the key that seals cursors, in bytes.
 pub(crate) const CURSOR_KEY_BYTES: usize = 32;
 
-/// Name of a segment file: a ULID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SegmentId(pub(crate) ulid::Ulid);
-
-impl SegmentId {
-    /// Returns the file's name in the data folder.
-    pub(crate) fn file(self) -> String {
-        format!("segments/{}.cseg", self.0)
-    }
-}
-
-/// A repo's row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RepoEntry {
-    pub(crate) rev: Option<Tid>,
-    pub(crate) commit: Cid,
-    pub(crate) segment: SegmentId,
-    pub(crate) records: u64,
-    pub(crate) missing: u64,
-    pub(crate) invalid: u64,
-    pub(crate) blocks: u64,
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_stored: u64,
-    pub(crate) imported: i64,
-    pub(crate) verdict: Verdict,
-    pub(crate) handle: String,
-    pub(crate) status: Status,
-}
-
 /// The open catalog.
-#[derive(Debug)]
 pub(crate) struct Catalog {
-    database: redb::Database,
+    directory: Arc<dyn Directory>,
+    database: RwLock<Arc<redb::Database>>,
+    /// Set by a failed commit, for good.
+    is_frozen: AtomicBool,
+    queue: CommitQueue<Change>,
     cursor_key: [u8; CURSOR_KEY_BYTES],
-    /// A commit failed half way: what is read here may not be what the file holds.
-    uncertain: AtomicBool,
 }
+
+/// A change that waits for its commit.
+struct Change {
+    /// Makes the change. False if it failed half way, so that the others cannot be committed either.
+    apply: Box<dyn FnOnce(&mut Tables<'_>) -> bool + Send>,
+    /// Told when the commit failed.
+    fail: Box<dyn FnOnce(&Error) + Send>,
+}
+
+/// What came of a change: its answer, and segments whose last extent it dropped. Their files may go now.
+type Changed<T> = (T, Vec<SegmentId>);
 
 impl Catalog {
     /// Opens the catalog, or creates an empty one if the folder has no segments: a catalog is there, and durable, before
@@ -106,77 +97,20 @@ impl Catalog {
         } else {
             directory.open(FILE)
         };
-        let backend = Backend(file.map_err(unreadable)?);
-        let mut builder = redb::Database::builder();
-        // Every page's checksum is compared first: what redb reads later it trusts, and on bytes that changed behind its
-        // back it answers wrongly, or panics.
-        builder
-            .set_cache_size(CACHE_BYTES)
-            .set_check_integrity_on_open(true);
-        let database = builder.create_with_backend(backend)?;
-        let mut catalog = Self {
-            database,
-            cursor_key: [0; CURSOR_KEY_BYTES],
-            uncertain: AtomicBool::new(false),
-        };
-        catalog.cursor_key = catalog.prepare(has_segments)?;
+        let database = open_database(Backend(file.map_err(unreadable)?))?;
+        let cursor_key = prepare(&database, has_segments)?;
         if is_new {
             // The tables' commit was synced, so what gets the name is whole.
             directory.rename(NEW_FILE, FILE).map_err(unreadable)?;
             directory.sync_dir("").map_err(unreadable)?;
         }
-        Ok(catalog)
-    }
-
-    /// Begins a transaction that is committed in two phases, at the price of a second sync. With one phase only, redb takes
-    /// a page that does not match its checksum, when it recovers from a kill, for a commit that was under way, and goes
-    /// back to the one before: one flipped bit would undo what was acknowledged.
-    fn begin_write(&self) -> Result<redb::WriteTransaction> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_two_phase_commit(true);
-        Ok(transaction)
-    }
-
-    /// Creates the tables if need be, checks their format and returns the cursor key.
-    fn prepare(&self, has_segments: bool) -> Result<[u8; CURSOR_KEY_BYTES]> {
-        let transaction = self.begin_write()?;
-        let key = {
-            transaction.open_table(REPOS)?;
-            transaction.open_table(SEGMENTS)?;
-            transaction.open_table(HANDLES)?;
-            let mut meta = transaction.open_table(META)?;
-            let format = meta.get(META_FORMAT)?.map(|bytes| bytes.value().to_vec());
-            match format {
-                None if has_segments => return Err(missing()),
-                None => {
-                    meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
-                }
-                Some(bytes) if bytes == FORMAT.to_le_bytes() => {}
-                Some(_) => {
-                    return Err(Error::new(
-                        Code::Unavailable,
-                        format!(
-                            "the data folder was made by another version of Carrack, this one reads catalog format {FORMAT}"
-                        ),
-                    ));
-                }
-            }
-            let stored = meta
-                .get(META_CURSOR_KEY)?
-                .map(|bytes| bytes.value().to_vec());
-            match stored {
-                Some(bytes) => bytes.try_into().map_err(|_| {
-                    Error::new(Code::Damaged, "the catalog's cursor key has an odd length")
-                })?,
-                None => {
-                    let key = random()?;
-                    meta.insert(META_CURSOR_KEY, &key[..])?;
-                    key
-                }
-            }
-        };
-        transaction.commit()?;
-        Ok(key)
+        Ok(Self {
+            directory: directory.clone(),
+            database: RwLock::new(Arc::new(database)),
+            is_frozen: AtomicBool::new(false),
+            queue: CommitQueue::default(),
+            cursor_key,
+        })
     }
 
     /// Returns the key that seals cursors.
@@ -184,29 +118,48 @@ impl Catalog {
         &self.cursor_key
     }
 
-    /// Refuses once the outcome of a commit is unknown: reads may go on, but nothing may be acknowledged, not even that
-    /// there is nothing to change, until the catalog is opened anew.
+    /// Refuses once a commit has failed: reads go on, but nothing may be acknowledged, not even that there is nothing to
+    /// change, until the catalog is opened anew.
     ///
     /// # Errors
     /// `unavailable`.
     pub(crate) fn check_certain(&self) -> Result<()> {
-        if self.uncertain.load(Ordering::Acquire) {
+        if self.is_frozen.load(Ordering::Acquire) {
             return Err(Error::new(
                 Code::Unavailable,
-                "a commit of the catalog failed before: reopen the store",
+                "a write to the catalog failed before: nothing is written until the store is opened anew",
             ));
         }
         Ok(())
     }
 
+    fn database(&self) -> Arc<redb::Database> {
+        self.database
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Returns a repo's row.
     pub(crate) fn repo(&self, did: &Did) -> Result<Option<RepoEntry>> {
         guarded(|| {
-            let table = self.database.begin_read()?.open_table(REPOS)?;
-            table
-                .get(did.as_str())?
-                .map(|bytes| decode_repo(bytes.value()))
-                .transpose()
+            let table = self.database().begin_read()?.open_table(REPOS)?;
+            repo_in(&table, did)
+        })
+    }
+
+    /// Returns a repo's row and the records of it that were deleted, as of one moment.
+    pub(crate) fn repo_and_deletions(&self, did: &Did) -> Result<Option<(RepoEntry, Deletions)>> {
+        guarded(|| {
+            let transaction = self.database().begin_read()?;
+            let Some(entry) = repo_in(&transaction.open_table(REPOS)?, did)? else {
+                return Ok(None);
+            };
+            let deletions = match entry.deletions {
+                0 => Deletions::default(),
+                _ => deletions_in(&transaction.open_table(DELETIONS)?, did)?,
+            };
+            Ok(Some((entry, deletions)))
         })
     }
 
@@ -216,32 +169,34 @@ impl Catalog {
         after: &str,
         mut visit: impl FnMut(&str, RepoEntry) -> bool,
     ) -> Result<()> {
-        use std::ops::Bound;
-        let table = self.database.begin_read()?.open_table(REPOS)?;
+        let table = self.database().begin_read()?.open_table(REPOS)?;
         for row in table.range::<&str>((Bound::Excluded(after), Bound::Unbounded))? {
             let (did, bytes) = row?;
-            if !visit(did.value(), decode_repo(bytes.value())?) {
+            if !visit(did.value(), RepoEntry::decode(bytes.value())?) {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Returns the segment files that must be there.
-    pub(crate) fn segments(&self) -> Result<Vec<SegmentId>> {
+    /// Returns the segment files that must be there, in the order of their ids, which is that of their names.
+    pub(crate) fn segments(&self) -> Result<Vec<(SegmentId, SegmentEntry)>> {
         guarded(|| {
-            let table = self.database.begin_read()?.open_table(SEGMENTS)?;
-            table
-                .iter()?
-                .map(|row| Ok(SegmentId(ulid::Ulid::from_bytes(row?.0.value()))))
-                .collect()
+            let table = self.database().begin_read()?.open_table(SEGMENTS)?;
+            let mut segments = Vec::new();
+            for row in table.iter()? {
+                let (id, bytes) = row?;
+                let id = SegmentId(ulid::Ulid::from_bytes(id.value()));
+                segments.push((id, SegmentEntry::decode(bytes.value())?));
+            }
+            Ok(segments)
         })
     }
 
     /// Returns the DID that claims a handle: by the DID document given with the latest import that brought the claim.
     pub(crate) fn did_of_handle(&self, handle: &str) -> Result<Option<Did>> {
         guarded(|| {
-            let table = self.database.begin_read()?.open_table(HANDLES)?;
+            let table = self.database().begin_read()?.open_table(HANDLES)?;
             let did = table.get(handle)?.map(|did| did.value().to_owned());
             did.map(|did| {
                 did.parse()
@@ -254,7 +209,7 @@ impl Catalog {
     /// Returns up to `limit` known handles, those that begin like `handle` first.
     pub(crate) fn handles_like(&self, handle: &str, limit: usize) -> Result<Vec<String>> {
         guarded(|| {
-            let table = self.database.begin_read()?.open_table(HANDLES)?;
+            let table = self.database().begin_read()?.open_table(HANDLES)?;
             let start: String = handle.chars().take(1).collect();
             let (alike, others) = (
                 table.range::<&str>(start.as_str()..)?,
@@ -268,68 +223,358 @@ impl Catalog {
         })
     }
 
-    /// Puts a repo's new row in the place of the one it had, if `admit` takes that one, and returns the old row.
+    /// Makes a change, in one commit with those of other threads that come at the same time.
     ///
-    /// When this returns `Ok` the change survives a crash: this is the acknowledgement of an import. `admit` runs
-    /// inside the transaction, so that of two imports of one repo the second sees the first.
+    /// When this returns `Ok` the change survives a crash. `change` runs in the transaction, after every change that
+    /// was made before; it looks first and writes then, so that an error of its own leaves everything as it was.
     ///
     /// # Errors
-    /// Those of `admit`, which leave the catalog as it was; `unknownOutcome` when the commit itself failed.
-    pub(crate) fn replace_repo(
+    /// Those of `change`; `unknownOutcome` when the commit itself failed, and `unavailable` ever after.
+    pub(crate) fn change<T: Send + 'static>(
         &self,
-        did: &Did,
-        entry: &RepoEntry,
-        admit: impl FnOnce(Option<&RepoEntry>) -> Result<()>,
-    ) -> Result<Option<RepoEntry>> {
-        let transaction = self.begin_write()?;
-        let old = {
-            let mut repos = transaction.open_table(REPOS)?;
-            let mut segments = transaction.open_table(SEGMENTS)?;
-            let mut handles = transaction.open_table(HANDLES)?;
-            let old = repos
-                .get(did.as_str())?
-                .map(|bytes| decode_repo(bytes.value()))
-                .transpose()?;
-            admit(old.as_ref())?;
-            repos.insert(did.as_str(), &encode_repo(entry)?[..])?;
-            segments.insert(
-                entry.segment.0.to_bytes(),
-                &encode_segment(entry.bytes_stored)?[..],
-            )?;
-            if let Some(old) = &old {
-                if old.segment != entry.segment {
-                    segments.remove(old.segment.0.to_bytes())?;
-                }
-                if old.handle != entry.handle && is_claimed_by(&handles, &old.handle, did)? {
-                    handles.remove(old.handle.as_str())?;
-                }
-            }
-            if !entry.handle.is_empty() {
-                handles.insert(entry.handle.as_str(), did.as_str())?;
-            }
-            old
+        change: impl FnOnce(&mut Tables<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<Changed<T>> {
+        let slot: Arc<Mutex<Option<Result<Changed<T>>>>> = Arc::default();
+        let (applied, failed) = (slot.clone(), slot.clone());
+        let put = |slot: &Mutex<_>, answer| {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         };
+        let apply = move |tables: &mut Tables<'_>| {
+            let writes = tables.writes;
+            let answer = change(tables);
+            let is_whole = answer.is_ok() || tables.writes == writes;
+            let retired = std::mem::take(&mut tables.retired);
+            put(&applied, answer.map(|answer| (answer, retired)));
+            is_whole
+        };
+        let fail = move |error: &Error| {
+            let mut slot = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who was refused was refused, whatever became of the others.
+            if !matches!(&*slot, Some(Err(_))) {
+                *slot = Some(Err(Error::new(error.code(), error.chain())));
+            }
+        };
+        let change = Change {
+            apply: Box::new(apply),
+            fail: Box::new(fail),
+        };
+        self.queue.submit(change, |batch| self.commit(batch));
+        let answer = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        answer.unwrap_or_else(|| Err(Error::new(Code::Internal, "a change was not made")))
+    }
+
+    /// Commits changes together.
+    fn commit(&self, batch: Vec<Change>) {
+        let (changes, fails): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|change| (change.apply, change.fail))
+            .unzip();
+        if let Err(error) = guarded(|| self.commit_whole(changes)) {
+            self.freeze();
+            for fail in fails {
+                fail(&error);
+            }
+        }
+    }
+
+    fn commit_whole(
+        &self,
+        changes: Vec<Box<dyn FnOnce(&mut Tables<'_>) -> bool + Send>>,
+    ) -> Result<()> {
+        self.check_certain()?;
+        let transaction = begin_write(&self.database())?;
+        let is_changed = {
+            let mut tables = Tables::open(&transaction)?;
+            for change in changes {
+                if !change(&mut tables) {
+                    let words = "another change in the same commit failed half way";
+                    return Err(Error::new(Code::Unavailable, words));
+                }
+            }
+            tables.writes > 0
+        };
+        if !is_changed {
+            return Ok(transaction.abort()?);
+        }
         transaction.commit().map_err(|error| {
-            self.uncertain.store(true, Ordering::Release);
             Error::because(
                 Code::UnknownOutcome,
                 "the catalog's commit failed half way: reopen the store and ask for the repo's rev",
                 redb::Error::from(error),
             )
-        })?;
-        Ok(old)
+        })
+    }
+
+    /// Ends writing. Reads go on from the file as it is, with what redb has to repair kept in memory.
+    fn freeze(&self) {
+        if self.is_frozen.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let reopened = guarded(|| {
+            let file = self.directory.open(FILE).map_err(unreadable)?;
+            open_database(Frozen::new(file).map_err(unreadable)?)
+        });
+        match reopened {
+            Ok(database) => {
+                let mut slot = self
+                    .database
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *slot = Arc::new(database);
+                tracing::error!("a write to the catalog failed: the store is read-only from here");
+            }
+            Err(error) => {
+                tracing::error!(error = error.chain(), "a write to the catalog failed");
+            }
+        }
     }
 }
 
-/// Says whether a handle is this DID's: another may have claimed it since.
-fn is_claimed_by(
-    handles: &impl ReadableTable<&'static str, &'static str>,
-    handle: &str,
+fn open_database(backend: impl redb::StorageBackend) -> Result<redb::Database> {
+    let mut builder = redb::Database::builder();
+    // Every page's checksum is compared first: what redb reads later it trusts, and on bytes that changed behind its
+    // back it answers wrongly, or panics.
+    builder
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true);
+    Ok(builder.create_with_backend(backend)?)
+}
+
+/// Begins a transaction that is committed in two phases, at the price of a second sync. With one phase only, redb takes
+/// a page that does not match its checksum, when it recovers from a kill, for a commit that was under way, and goes
+/// back to the one before: one flipped bit would undo what was acknowledged.
+fn begin_write(database: &redb::Database) -> Result<redb::WriteTransaction> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
+}
+
+/// Creates the tables if need be, checks their format and returns the cursor key.
+fn prepare(database: &redb::Database, has_segments: bool) -> Result<[u8; CURSOR_KEY_BYTES]> {
+    if let Some(key) = prepared(database)? {
+        return Ok(key);
+    }
+    let transaction = begin_write(database)?;
+    let key = random()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        check_format(meta.get(META_FORMAT)?.map(|bytes| bytes.value().to_vec()))?;
+        if has_segments {
+            return Err(missing());
+        }
+        transaction.open_table(REPOS)?;
+        transaction.open_table(SEGMENTS)?;
+        transaction.open_table(HANDLES)?;
+        transaction.open_table(DELETIONS)?;
+        meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
+        meta.insert(META_CURSOR_KEY, &key[..])?;
+    }
+    transaction.commit()?;
+    Ok(key)
+}
+
+/// Returns the cursor key of a catalog that was prepared before, without writing anything.
+fn prepared(database: &redb::Database) -> Result<Option<[u8; CURSOR_KEY_BYTES]>> {
+    let meta = match database.begin_read()?.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let format = meta.get(META_FORMAT)?.map(|bytes| bytes.value().to_vec());
+    if format.is_none() {
+        return Ok(None);
+    }
+    check_format(format)?;
+    let odd = || Error::new(Code::Damaged, "the catalog's cursor key has an odd length");
+    let key = meta.get(META_CURSOR_KEY)?.ok_or_else(odd)?;
+    key.value().try_into().map(Some).map_err(|_| odd())
+}
+
+fn check_format(stored: Option<Vec<u8>>) -> Result<()> {
+    match stored {
+        None => Ok(()),
+        Some(bytes) if bytes == FORMAT.to_le_bytes() => Ok(()),
+        Some(_) => Err(Error::new(
+            Code::Unavailable,
+            format!(
+                "the data folder was made by another version of Carrack, this one reads catalog format {FORMAT}"
+            ),
+        )),
+    }
+}
+
+/// The catalog's tables within a transaction that writes.
+pub(crate) struct Tables<'t> {
+    repos: redb::Table<'t, &'static str, &'static [u8]>,
+    segments: redb::Table<'t, [u8; 16], &'static [u8]>,
+    handles: redb::Table<'t, &'static str, &'static str>,
+    deletions: redb::Table<'t, &'static [u8], i64>,
+    /// Counts what was written.
+    writes: u64,
+    retired: Vec<SegmentId>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t redb::WriteTransaction) -> Result<Self> {
+        Ok(Self {
+            repos: transaction.open_table(REPOS)?,
+            segments: transaction.open_table(SEGMENTS)?,
+            handles: transaction.open_table(HANDLES)?,
+            deletions: transaction.open_table(DELETIONS)?,
+            writes: 0,
+            retired: Vec::new(),
+        })
+    }
+
+    /// Returns a repo's row.
+    pub(crate) fn repo(&self, did: &Did) -> Result<Option<RepoEntry>> {
+        repo_in(&self.repos, did)
+    }
+
+    /// Writes a repo's row, in the place of `old`, and its claim of a handle.
+    pub(crate) fn put_repo(
+        &mut self,
+        did: &Did,
+        old: Option<&RepoEntry>,
+        entry: &RepoEntry,
+    ) -> Result<()> {
+        self.writes += 1;
+        self.repos.insert(did.as_str(), &entry.encode()?[..])?;
+        if let Some(old) = old.filter(|old| old.handle != entry.handle) {
+            self.remove_claim(did, &old.handle)?;
+        }
+        if !entry.handle.is_empty() && old.is_none_or(|old| old.handle != entry.handle) {
+            self.handles.insert(entry.handle.as_str(), did.as_str())?;
+        }
+        Ok(())
+    }
+
+    /// Removes a repo: its row, its claim of a handle, what is known of its deleted records. Its extents stay.
+    pub(crate) fn remove_repo(&mut self, did: &Did, old: &RepoEntry) -> Result<()> {
+        self.writes += 1;
+        self.repos.remove(did.as_str())?;
+        self.remove_claim(did, &old.handle)?;
+        let (start, end) = deletion_keys(did);
+        self.deletions
+            .retain_in::<&[u8], _>(start.as_slice()..end.as_slice(), |_, _| false)?;
+        Ok(())
+    }
+
+    /// Removes a claim of a handle, if it is this DID's: another may have claimed it since.
+    fn remove_claim(&mut self, did: &Did, handle: &str) -> Result<()> {
+        let claims = |row: redb::AccessGuard<'_, &str>| row.value() == did.as_str();
+        if self.handles.get(handle)?.is_some_and(claims) {
+            self.handles.remove(handle)?;
+        }
+        Ok(())
+    }
+
+    /// Returns a segment's row.
+    pub(crate) fn segment(&self, id: SegmentId) -> Result<Option<SegmentEntry>> {
+        self.segments
+            .get(id.0.to_bytes())?
+            .map(|bytes| SegmentEntry::decode(bytes.value()))
+            .transpose()
+    }
+
+    /// Writes a segment's row: its file must be there from now on.
+    pub(crate) fn put_segment(&mut self, id: SegmentId, entry: &SegmentEntry) -> Result<()> {
+        self.writes += 1;
+        self.segments
+            .insert(id.0.to_bytes(), &entry.encode()?[..])?;
+        Ok(())
+    }
+
+    /// Takes an extent off its segment, which goes with its last one.
+    pub(crate) fn drop_extent(&mut self, extent: &ExtentEntry) -> Result<()> {
+        let id = extent.segment;
+        let unknown = || {
+            let words = format!("{} is missing in the catalog's segments", id.file());
+            Error::new(Code::Damaged, words)
+        };
+        let mut entry = self.segment(id)?.ok_or_else(unknown)?;
+        entry.extents = entry.extents.saturating_sub(1);
+        entry.live_bytes = entry.live_bytes.saturating_sub(extent.bytes_stored);
+        if entry.extents > 0 {
+            return self.put_segment(id, &entry);
+        }
+        self.writes += 1;
+        self.segments.remove(id.0.to_bytes())?;
+        self.retired.push(id);
+        Ok(())
+    }
+
+    /// Says that a segment, if it is there still, holds something that must be off the disk by a time.
+    pub(crate) fn must_purge(&mut self, id: SegmentId, by: i64) -> Result<()> {
+        let Some(mut entry) = self.segment(id)? else {
+            return Ok(());
+        };
+        entry.purge_by = Some(entry.purge_by.map_or(by, |before| before.min(by)));
+        self.put_segment(id, &entry)
+    }
+
+    /// Notes that a record was deleted; false if that was known.
+    pub(crate) fn add_deletion(
+        &mut self,
+        did: &Did,
+        path: &RecordPath,
+        cid: &Cid,
+        by: i64,
+    ) -> Result<bool> {
+        let key = deletion_key(did, &path.to_string(), cid);
+        if self.deletions.get(key.as_slice())?.is_some() {
+            return Ok(false);
+        }
+        self.writes += 1;
+        self.deletions.insert(key.as_slice(), by)?;
+        Ok(true)
+    }
+}
+
+fn repo_in(
+    repos: &impl ReadableTable<&'static str, &'static [u8]>,
     did: &Did,
-) -> Result<bool> {
-    Ok(handles
-        .get(handle)?
-        .is_some_and(|row| row.value() == did.as_str()))
+) -> Result<Option<RepoEntry>> {
+    repos
+        .get(did.as_str())?
+        .map(|bytes| RepoEntry::decode(bytes.value()))
+        .transpose()
+}
+
+fn deletions_in(table: &impl ReadableTable<&'static [u8], i64>, did: &Did) -> Result<Deletions> {
+    let (start, end) = deletion_keys(did);
+    let mut deletions = Deletions::default();
+    for row in table.range::<&[u8]>(start.as_slice()..end.as_slice())? {
+        let key = row?.0;
+        let rest = key.value().get(start.len()..).unwrap_or_default();
+        let (path, cid) = split_deletion_key(rest).ok_or_else(|| {
+            Error::new(
+                Code::Damaged,
+                "a deletion's key in the catalog does not parse",
+            )
+        })?;
+        deletions.insert(path, cid);
+    }
+    Ok(deletions)
+}
+
+/// Returns the key of a deletion: DID, zero, path, zero, CID. Neither DIDs nor paths hold a zero byte.
+fn deletion_key(did: &Did, path: &str, cid: &Cid) -> Vec<u8> {
+    [did.as_str().as_bytes(), path.as_bytes(), cid.as_bytes()].join(&0)
+}
+
+/// Returns the bounds of a repo's deletions.
+fn deletion_keys(did: &Did) -> (Vec<u8>, Vec<u8>) {
+    let bound = |byte| [did.as_str().as_bytes(), &[byte]].concat();
+    (bound(0), bound(1))
+}
+
+/// Splits what stands behind the DID in a deletion's key.
+fn split_deletion_key(rest: &[u8]) -> Option<(&str, Cid)> {
+    let at = rest.iter().position(|&byte| byte == 0)?;
+    let (path, cid) = rest.split_at_checked(at)?;
+    let cid = Cid::from_bytes(cid.get(1..)?).ok()?;
+    Some((std::str::from_utf8(path).ok()?, cid))
 }
 
 fn missing() -> Error {
@@ -353,218 +598,5 @@ fn unreadable(error: io::Error) -> Error {
     Error::because(Code::Unavailable, "catalog.redb cannot be opened", error)
 }
 
-/// redb on a [`File`] of a [`Directory`].
-#[derive(Debug)]
-struct Backend(Box<dyn File>);
-
-impl redb::StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(out, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(data, offset)
-    }
-}
-
-fn encode_repo(entry: &RepoEntry) -> Result<Vec<u8>> {
-    let mut message = Builder::<HeapAllocator>::new_default();
-    let mut wire = message.init_root::<repo_entry::Builder<'_>>();
-    wire.set_rev(rev_text(entry.rev));
-    wire.set_commit_cid(entry.commit.as_bytes());
-    wire.set_segment(&entry.segment.0.to_bytes());
-    wire.set_records(entry.records);
-    wire.set_blocks(entry.blocks);
-    wire.set_bytes_in(entry.bytes_in);
-    wire.set_bytes_stored(entry.bytes_stored);
-    wire.set_imported(entry.imported);
-    wire.set_missing(entry.missing);
-    wire.set_invalid(entry.invalid);
-    wire.set_handle(&entry.handle);
-    wire.set_status(entry.status.as_str());
-    match &entry.verdict {
-        Verdict::Unchecked => wire.set_verdict(catalog_capnp::Verdict::Unchecked),
-        Verdict::LegacyCommit => wire.set_verdict(catalog_capnp::Verdict::LegacyCommit),
-        Verdict::Valid {
-            key,
-            document,
-            checked,
-        } => {
-            wire.set_verdict(catalog_capnp::Verdict::Valid);
-            wire.set_key(key);
-            wire.set_document(document);
-            wire.set_checked(*checked);
-        }
-    }
-    Ok(message::flatten(&message)?)
-}
-
-fn encode_segment(bytes: u64) -> Result<Vec<u8>> {
-    let mut message = Builder::<HeapAllocator>::new_default();
-    message
-        .init_root::<segment_entry::Builder<'_>>()
-        .set_bytes(bytes);
-    Ok(message::flatten(&message)?)
-}
-
-fn decode_repo(bytes: &[u8]) -> Result<RepoEntry> {
-    const WHAT: &str = "a repo's row in the catalog does not parse";
-    // A value lies anywhere in redb's page; Cap'n Proto wants it aligned.
-    let words = message::words(bytes);
-    let reader = message::flat(capnp::Word::words_to_bytes(&words));
-    let wire = reader
-        .get_root::<repo_entry::Reader<'_>>()
-        .map_err(|e| damaged(WHAT, e))?;
-    let text = |field: capnp::Result<capnp::text::Reader<'_>>| {
-        field
-            .and_then(|text| Ok(text.to_string()?))
-            .map_err(|e| damaged(WHAT, e))
-    };
-    let data = |field: capnp::Result<capnp::data::Reader<'_>>| {
-        field.map(<[u8]>::to_vec).map_err(|e| damaged(WHAT, e))
-    };
-    let segment: [u8; 16] = data(wire.get_segment())?
-        .try_into()
-        .map_err(|_| Error::new(Code::Damaged, format!("{WHAT}: the segment is no ULID")))?;
-    Ok(RepoEntry {
-        rev: rev_of(&text(wire.get_rev())?).map_err(|e| damaged(WHAT, e))?,
-        commit: Cid::from_bytes(&data(wire.get_commit_cid())?).map_err(|e| damaged(WHAT, e))?,
-        segment: SegmentId(ulid::Ulid::from_bytes(segment)),
-        records: wire.get_records(),
-        blocks: wire.get_blocks(),
-        bytes_in: wire.get_bytes_in(),
-        bytes_stored: wire.get_bytes_stored(),
-        imported: wire.get_imported(),
-        missing: wire.get_missing(),
-        invalid: wire.get_invalid(),
-        verdict: match wire.get_verdict().map_err(|e| damaged(WHAT, e))? {
-            catalog_capnp::Verdict::Unchecked => Verdict::Unchecked,
-            catalog_capnp::Verdict::LegacyCommit => Verdict::LegacyCommit,
-            catalog_capnp::Verdict::Valid => Verdict::Valid {
-                key: text(wire.get_key())?,
-                document: data(wire.get_document())?.try_into().map_err(|_| {
-                    Error::new(
-                        Code::Damaged,
-                        format!("{WHAT}: the document has no SHA-256"),
-                    )
-                })?,
-                checked: wire.get_checked(),
-            },
-        },
-        handle: text(wire.get_handle())?,
-        status: text(wire.get_status())?
-            .parse()
-            .map_err(|e| damaged(WHAT, e))?,
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use carrack_segment::directory::fs::Fs;
-
-    use super::*;
-
-    fn entry(rev: u64) -> RepoEntry {
-        RepoEntry {
-            rev: Some(Tid::from_u64(rev)),
-            commit: "bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua"
-                .parse()
-                .unwrap(),
-            segment: SegmentId(ulid::Ulid::from_bytes([rev as u8; 16])),
-            records: 1,
-            blocks: 2,
-            bytes_in: 3,
-            bytes_stored: 4,
-            imported: -5,
-            missing: 6,
-            invalid: 9,
-            verdict: Verdict::Valid {
-                key: "did:key:z1".into(),
-                document: [7; 32],
-                checked: 8,
-            },
-            handle: "alice.test".into(),
-            status: "takendown".parse().unwrap(),
-        }
-    }
-
-    fn directory() -> (tempfile::TempDir, Arc<dyn Directory>) {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = Arc::new(Fs::open(folder.path()).unwrap());
-        (folder, directory)
-    }
-
-    #[test]
-    fn rows_survive_reopening_and_replace_each_other() {
-        let (_folder, directory) = directory();
-        let did: Did = "did:plc:a".parse().unwrap();
-        let key = {
-            let catalog = Catalog::open(&directory, false).unwrap();
-            assert_eq!(
-                catalog.replace_repo(&did, &entry(1), |_| Ok(())).unwrap(),
-                None
-            );
-            let old = catalog.replace_repo(&did, &entry(2), |_| Ok(())).unwrap();
-            assert_eq!(old, Some(entry(1)));
-            *catalog.cursor_key()
-        };
-        let catalog = Catalog::open(&directory, false).unwrap();
-        assert_eq!(catalog.repo(&did).unwrap(), Some(entry(2)));
-        assert_eq!(catalog.repo(&"did:plc:b".parse().unwrap()).unwrap(), None);
-        assert_eq!(catalog.segments().unwrap(), [entry(2).segment]);
-        assert_eq!(*catalog.cursor_key(), key);
-    }
-
-    #[test]
-    fn a_row_that_is_not_admitted_changes_nothing() {
-        let (_folder, directory) = directory();
-        let catalog = Catalog::open(&directory, false).unwrap();
-        let did: Did = "did:plc:a".parse().unwrap();
-        let refuse = |_: Option<&RepoEntry>| Err(Error::new(Code::Fork, "no"));
-        assert_eq!(
-            catalog
-                .replace_repo(&did, &entry(1), refuse)
-                .unwrap_err()
-                .code(),
-            Code::Fork
-        );
-        assert_eq!(catalog.repo(&did).unwrap(), None);
-        assert!(catalog.segments().unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_catalog_that_is_gone_beside_segments_is_damage() {
-        let (folder, directory) = directory();
-        let refused = |directory| {
-            Catalog::open(directory, true)
-                .map(|_| ())
-                .unwrap_err()
-                .code()
-        };
-        assert_eq!(refused(&directory), Code::Damaged);
-        assert!(directory.list("").unwrap().is_empty(), "nothing was made");
-        drop(Catalog::open(&directory, false).unwrap());
-        assert!(Catalog::open(&directory, true).is_ok());
-        std::fs::write(folder.path().join(FILE), b"").unwrap();
-        assert_eq!(refused(&directory), Code::Damaged);
-    }
-
-    #[test]
-    fn rows_that_do_not_parse_are_damage() {
-        for bytes in [&[][..], &[0xff; 64], &encode_segment(7).unwrap()] {
-            assert_eq!(decode_repo(bytes).unwrap_err().code(), Code::Damaged);
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! Cursors: where a listing goes on, sealed by the store.
 //!
-//! A cursor is opaque to everyone else: a keyed hash over it and over the listing it belongs to (repo, collection,
+//! A cursor is opaque to everyone else: a keyed hash over it and over the listing it belongs to (grant, repo, collection,
 //! range, direction) makes a forged, altered or foreign one an error instead of a surprise. The key is in the
 //! catalog, so a cursor outlives the process. Only the last key and the revision are inside; what may be read is
 //! decided anew on every call.

@@ -7,26 +7,26 @@
 
 mod admission;
 mod base;
-mod packer;
+mod pack;
+pub(crate) mod publish;
 mod signature;
 mod spool;
 
 use std::io::Read;
 
-use carrack_repo::{AnyCommit, BlockSource, CarBlocks, CarLimits, VerifiedRef, walk};
-use carrack_schema::limits::REV_AHEAD_MICROS_MAX;
-use carrack_schema::{Cid, Code, Did, Tid};
+use carrack_repo::{AnyCommit, CarBlocks, CarLimits, VerifiedRef};
+use carrack_schema::limits::{IMPORT_ATTEMPTS_MAX, REV_AHEAD_MICROS_MAX};
+use carrack_schema::{Code, Did, Tid};
 
 use self::admission::{Admission, admit};
-use self::base::Base;
-use self::packer::{PackedSegment, Packer};
+use self::pack::Input;
+use self::publish::Import;
 use self::signature::Judgement;
 use self::spool::{Spool, SpoolWriter};
-use crate::catalog::{RepoEntry, SegmentId};
-use crate::entropy::random;
+use crate::catalog::RepoEntry;
 use crate::error::{Error, Result};
-use crate::store::{CollectionCount, Repo, Store, Summary};
-use crate::verdict::{Status, Verdict};
+use crate::store::{CollectionCount, Store, Summary};
+use crate::verdict::Status;
 
 /// What an import should insist on, and what is known of the account.
 #[derive(Clone, Debug, Default)]
@@ -118,27 +118,56 @@ impl Store {
         check_expectations(&commit, request, now)?;
         let judgement = Judgement::of(&commit, &commit_block, request, now)?;
 
-        let stored = self.inner().catalog.repo(commit.did())?;
-        let admission = admit(&commit, root, stored.as_ref())?;
-        // A stored revision that cannot be read helps no import, and is replaced by the same one.
-        let (base, unreadable) = match self.stored(commit.did()).and_then(Repo::sound) {
-            Ok(base) => (base, None),
-            Err(error) => (None, Some(error)),
+        let import = Import {
+            commit: &commit,
+            root,
+            judgement: &judgement,
+            request,
+            blocks: u32::try_from(blocks.blocks_count()).unwrap_or(u32::MAX),
+            bytes_in: blocks.bytes_read(),
+            now,
         };
-        if let (Admission::Same, Some(base), Some(stored)) = (admission, &base, &stored)
-            && stored.missing == 0
-        {
-            return self.learn(base, stored, &judgement, request);
+        for _ in 0..IMPORT_ATTEMPTS_MAX {
+            let attempt = self.attempt(&import, &commit_block, &spool, &mut progress)?;
+            if let Some(outcome) = attempt {
+                return Ok(outcome);
+            }
         }
-        let source = Source {
-            spool: &spool,
-            base: base.as_ref().map(Base::new),
-            allow_partial: request.allow_partial,
-        };
-        let packed = self.pack(&commit, &commit_block, source, &mut progress);
-        let segment = packed.map_err(|error| match unreadable {
+        Err(publish::busy())
+    }
+
+    /// Packs what was received over what is stored, and publishes it; none if that changed meanwhile.
+    fn attempt(
+        &self,
+        import: &Import<'_>,
+        commit_block: &VerifiedRef<'_>,
+        spool: &Spool,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<Option<Outcome>> {
+        let commit = import.commit;
+        let known = self.known(commit.did())?;
+        let admission = admit(commit, import.root, known.row.as_ref())?;
+        if let (Admission::Same, Some(base)) = (admission, &known.base)
+            && base.summary().missing == 0
+        {
+            return self.learn(base, import);
+        }
+        let packed = self.pack(
+            &Input {
+                commit,
+                commit_block,
+                spool,
+                known: &known,
+                may_diff: admission == Admission::Newer,
+                allow_partial: import.request.allow_partial,
+            },
+            progress,
+        );
+        let packed = packed.map_err(|error| match &known.unreadable {
             // What the CAR lacks may well be in the stored revision.
-            Some(unreadable) if error.code() == Code::Incomplete => unreadable,
+            Some(unreadable) if error.code() == Code::Incomplete => {
+                Error::new(unreadable.code(), unreadable.chain())
+            }
             _ => error,
         })?;
         progress(Progress {
@@ -146,81 +175,39 @@ impl Store {
             done: 0,
             total: 0,
         });
-        let entry = RepoEntry {
-            rev: commit.rev(),
-            commit: root,
-            segment: segment.id,
-            records: segment.records,
-            missing: segment.missing,
-            invalid: segment.invalid,
-            blocks: blocks.blocks_count() as u64,
-            bytes_in: blocks.bytes_read(),
-            bytes_stored: segment.bytes,
-            imported: now,
-            verdict: judgement.verdict.clone(),
-            handle: judgement.handle(stored.as_ref()),
-            status: status(stored.as_ref(), request),
-        };
-        // Another import of the same repo may have come first; one of the same commit is replaced by its equal.
-        let published = self.publish(commit.did(), &entry, |current| {
-            admit(&commit, root, current).map(|_| ())
-        });
-        if let Err(error) = published {
-            if error.code() != Code::UnknownOutcome {
-                self.discard(segment.id);
+        match self.publish(known, import, &packed) {
+            Ok(Some(entry)) => {
+                self.note_extents(commit.did(), entry.extents.len());
+                let summary = Summary::new(commit.did().clone(), &entry);
+                Ok(Some(Outcome::Imported(Report {
+                    summary,
+                    collections: packed.tally.collections,
+                })))
             }
-            return Err(error);
-        }
-        let summary = Summary::new(commit.did().clone(), &entry);
-        Ok(Outcome::Imported(Report {
-            summary,
-            collections: segment.collections,
-        }))
-    }
-
-    /// Takes what an import of the stored commit says anew: a verdict on its signature, a handle, a status.
-    fn learn(
-        &self,
-        repo: &Repo,
-        stored: &RepoEntry,
-        judgement: &Judgement,
-        request: &ImportRequest,
-    ) -> Result<Outcome> {
-        let mut entry = stored.clone();
-        if let Verdict::Valid { .. } = judgement.verdict {
-            entry.verdict = judgement.verdict.clone();
-        }
-        entry.handle = judgement.handle(Some(stored));
-        entry.status = status(Some(stored), request);
-        let did = &repo.summary().did;
-        if entry != *stored {
-            self.publish(did, &entry, |current| {
-                if current == Some(stored) {
-                    return Ok(());
+            Ok(None) => {
+                self.discard(packed.segment.id);
+                Ok(None)
+            }
+            Err(error) => {
+                if error.code() != Code::UnknownOutcome {
+                    self.discard(packed.segment.id);
                 }
-                Err(Error::new(
-                    Code::Overloaded,
-                    "another import of this repo came first; import again",
-                ))
-            })?;
+                Err(error)
+            }
         }
-        // Another import's commit may have failed meanwhile: then the stored row is not known to be the stored row.
-        self.inner().catalog.check_certain()?;
-        let summary = Summary::new(did.clone(), &entry);
-        Ok(Outcome::Unchanged(Report {
-            summary,
-            collections: repo.collections()?,
-        }))
     }
 
-    /// Takes in the whole CAR, hashing the blocks of each chunk as it comes.
+    /// Takes in the whole CAR, hashing each block as it comes.
     fn receive(
         &self,
         blocks: &mut CarBlocks<impl Read>,
         total: u64,
         progress: &mut impl FnMut(Progress),
     ) -> Result<Spool> {
-        let mut spool = SpoolWriter::new(&self.inner().directory, self.inner().import_memory_bytes);
+        let mut spool = SpoolWriter::new(
+            &self.inner().directory,
+            self.inner().settings.import_memory_bytes,
+        );
         let mut reported = 0;
         while let Some(chunk) = blocks.next_chunk()? {
             if let Some(memory) = spool.insert(chunk.verify()?)? {
@@ -243,138 +230,6 @@ impl Store {
             total,
         });
         spool.finish()
-    }
-
-    /// Walks the tree in key order and writes each record into a new segment.
-    fn pack(
-        &self,
-        commit: &AnyCommit,
-        commit_block: &VerifiedRef<'_>,
-        source: Source<'_>,
-        progress: &mut impl FnMut(Progress),
-    ) -> Result<PackedSegment> {
-        let mut packer = Packer::create(
-            &self.inner().directory,
-            self.new_segment_id()?,
-            commit.did(),
-        )?;
-        let Source {
-            spool,
-            base,
-            allow_partial,
-        } = source;
-        let base = base.map(std::cell::RefCell::new);
-        let mut nodes = Nodes {
-            spool,
-            base: base.as_ref(),
-            digests: Vec::new(),
-        };
-        let mut scratch = Vec::new();
-        let mut done: u64 = 0;
-        // The first record without a block, and how many there are.
-        let mut missing: Option<(String, Cid, u64)> = None;
-        walk(commit.data(), &mut nodes, |record| {
-            let mut block = spool.get(&record.cid)?;
-            if block.is_none()
-                && let Some(base) = &base
-            {
-                block = base
-                    .borrow_mut()
-                    .record(record.path, &record.cid, &mut scratch)?;
-            }
-            match block {
-                Some(block) => packer.push(record.collection, record.rkey, &block)?,
-                None => {
-                    missing
-                        .get_or_insert_with(|| (record.path.to_owned(), record.cid, 0))
-                        .2 += 1;
-                    if allow_partial {
-                        packer.push_missing(record.collection, record.rkey, &record.cid)?;
-                    }
-                }
-            }
-            done += 1;
-            if done.is_multiple_of(REPORT_RECORDS) {
-                progress(Progress {
-                    phase: Phase::Packing,
-                    done,
-                    total: 0,
-                });
-                self.check_open()?;
-            }
-            Ok::<_, Error>(())
-        })?;
-        if let Some((path, cid, count)) = missing
-            && !allow_partial
-        {
-            let words = format!(
-                "the CAR lacks the blocks of {count} records, the first is {cid} of {path}; it is not a full export"
-            );
-            return Err(Error::new(Code::Incomplete, words));
-        }
-        packer.finish(commit, commit_block, &nodes.digests)
-    }
-
-    /// Returns a new segment's name: the time in front, so that names sort by it.
-    fn new_segment_id(&self) -> Result<SegmentId> {
-        let millis = u64::try_from(self.inner().clock.now() / 1_000).unwrap_or(0);
-        let mut bytes = [0; 16];
-        bytes[6..].copy_from_slice(&random::<10>()?);
-        let random = u128::from_be_bytes(bytes);
-        Ok(SegmentId(ulid::Ulid::from_parts(millis, random)))
-    }
-
-    /// Removes a sealed segment that did not get into the catalog.
-    fn discard(&self, id: SegmentId) {
-        if let Err(error) = self.inner().directory.unlink(&id.file()) {
-            // Harmless: the next opening removes files that the catalog does not name.
-            tracing::warn!(%error, file = id.file(), "cannot remove an unused segment");
-        }
-    }
-
-    fn check_open(&self) -> Result<()> {
-        if self.is_closing() {
-            return Err(Error::new(
-                Code::Unavailable,
-                "the store is shutting down; import again",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// Where the blocks of an import come from.
-struct Source<'a> {
-    spool: &'a Spool,
-    base: Option<Base<'a>>,
-    allow_partial: bool,
-}
-
-/// The nodes of an import, as the walk asks for them: each once and in pre-order, which is how their digests are kept.
-struct Nodes<'a, 'b> {
-    spool: &'a Spool,
-    base: Option<&'a std::cell::RefCell<Base<'b>>>,
-    digests: Vec<[u8; 32]>,
-}
-
-impl BlockSource for Nodes<'_, '_> {
-    fn get<'s>(
-        &'s mut self,
-        cid: &Cid,
-        scratch: &'s mut Vec<u8>,
-    ) -> carrack_repo::Result<Option<VerifiedRef<'s>>> {
-        self.digests.push(*cid.digest());
-        if let Some(block) = self.spool.get(cid)? {
-            return Ok(Some(block));
-        }
-        match self.base {
-            Some(base) => base.borrow_mut().node(cid, scratch),
-            None => Ok(None),
-        }
-    }
-
-    fn expect(&mut self, cids: &[Cid]) {
-        self.spool.warm(cids);
     }
 }
 

@@ -4,24 +4,38 @@
 //! is the command line. Data flows one way: CAR → verified blocks → rows → sealed segment → catalog → RPC.
 
 mod catalog;
+mod chain;
 pub mod cli;
 mod clock;
+mod commit_queue;
 mod cursor;
+mod delete;
 mod entropy;
 mod error;
 mod ingest;
+mod merge;
+mod open_segments;
 mod owner;
+mod packer;
+mod retention;
+mod row;
 pub mod rpc;
 mod server;
+mod settings;
+mod snapshot;
 mod store;
+mod throttle;
 mod tree;
 mod verdict;
 
 pub use clock::{Clock, SystemClock};
+pub use delete::{DeleteTarget, Deleted};
 pub use error::{Error, Result};
 pub use ingest::{ImportRequest, Outcome, Phase, Progress, Report};
 pub use owner::{DataFolder, Opened, Owner, Settings, default_folder, open};
+pub use row::Content;
 pub use server::Server;
+pub use settings::StoreSettings;
 pub use store::{
     Absence, CollectionCount, Keys, Lookup, RecordRef, Repo, Rows, Stats, Store, Summary,
 };

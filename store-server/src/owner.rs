@@ -23,6 +23,7 @@ use carrack_segment::{Directory, Fs};
 use crate::clock::SystemClock;
 use crate::error::{Error, Result};
 use crate::server::{Server, wait_until};
+use crate::settings::StoreSettings;
 use crate::store::{LOCK, Store};
 
 /// Name of the socket in a data folder, or of the file that says where it is.
@@ -124,7 +125,10 @@ impl Owner {
         let store = Store::open_with(
             directory,
             Arc::new(SystemClock),
-            settings.import_memory_bytes,
+            StoreSettings {
+                import_memory_bytes: settings.import_memory_bytes,
+                ..StoreSettings::default()
+            },
         )
         .map_err(|error| match error.code() {
             Code::Overloaded => folder.in_use(),

@@ -5,21 +5,19 @@
 
 use std::io::Write;
 
-use carrack_repack::node_page;
 use carrack_repo::export::{ExportStats, RecordRows, export};
 use carrack_repo::proof::prove;
 use carrack_repo::{BlockSource, ErrorKind, RebuiltNodes, Rows, TreePlan, VerifiedRef};
 use carrack_schema::limits::PROOF_RECORDS_MAX;
 use carrack_schema::{Cid, Code, RecordPath};
-use carrack_segment::Index;
 
-use crate::error::{Error, Result, damaged};
+use crate::error::{Error, Result};
 use crate::store::{Lookup, RecordRef, Repo};
 
 /// The rows of a repo for the tree's builder. An error of the store's waits here while the builder passes on its own.
 pub(crate) struct TreeRows<'a> {
     repo: &'a Repo,
-    index: Index<'a>,
+    rows: u32,
     fault: Option<Error>,
 }
 
@@ -27,7 +25,7 @@ impl<'a> TreeRows<'a> {
     pub(crate) fn new(repo: &'a Repo) -> Result<Self> {
         Ok(Self {
             repo,
-            index: repo.index()?,
+            rows: repo.tree_rows()?,
             fault: None,
         })
     }
@@ -39,7 +37,7 @@ impl<'a> TreeRows<'a> {
 
     fn row(&mut self, index: usize) -> carrack_repo::Result<RecordRef<'a>> {
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        self.repo.row(number).map_err(|error| self.keep(error))
+        self.repo.tree_row(number).map_err(|error| self.keep(error))
     }
 
     fn keep(&mut self, error: Error) -> carrack_repo::Error {
@@ -51,23 +49,14 @@ impl<'a> TreeRows<'a> {
 
 impl Rows for TreeRows<'_> {
     fn rows_count(&self) -> usize {
-        self.index.rows() as usize
+        self.rows as usize
     }
 
     fn key(&mut self, index: usize, out: &mut Vec<u8>) -> carrack_repo::Result<()> {
-        let row = u32::try_from(index)
-            .ok()
-            .and_then(|number| self.index.row(number));
-        let group = row.and_then(|row| self.index.groups().nth(row.group));
-        let (Some(row), Some(group)) = (row, group) else {
-            let error = Error::new(Code::Damaged, format!("the index has no row {index}"));
-            return Err(self.keep(error));
-        };
-        out.clear();
-        out.extend_from_slice(group.name);
-        out.push(b'/');
-        out.extend_from_slice(row.name.as_bytes());
-        Ok(())
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        self.repo
+            .tree_key(number, out)
+            .map_err(|error| self.keep(error))
     }
 
     fn cid(&mut self, index: usize) -> carrack_repo::Result<Cid> {
@@ -123,10 +112,16 @@ impl Repo {
     /// order; exactly the blocks the commit reaches, each once.
     ///
     /// # Errors
-    /// Before the first byte: `incomplete` for a repo that was imported as partial, `damaged` if the rows do not give the
+    /// Before the first byte: `incomplete` for a repo that was imported as partial or had records deleted, `damaged` if the rows do not give the
     /// signed root. After it: `unavailable` when `out` fails.
     pub fn export(&self, out: &mut impl Write) -> Result<ExportStats> {
-        let missing = self.summary().missing;
+        let (missing, deleted) = (self.summary().missing, self.summary().deleted);
+        if deleted > 0 {
+            let words = format!(
+                "{deleted} records of the repo were deleted from the store: what is left is not what the commit signs"
+            );
+            return Err(Error::new(Code::Incomplete, words));
+        }
         if missing > 0 {
             let words = format!(
                 "the repo was imported without {missing} of its records; import a full export first"
@@ -146,6 +141,10 @@ impl Repo {
     /// `incomplete` if the record's block is not held; `limitExceeded` for a path through more records than that;
     /// `damaged` if the rows do not give the signed tree.
     pub fn prove(&self, path: &RecordPath, out: &mut impl Write) -> Result<RecordProof> {
+        if self.is_deleted(path)? {
+            let words = format!("record {path} was deleted from the store");
+            return Err(Error::new(Code::Incomplete, words));
+        }
         // Asked first: a proof of what is not held is no damage.
         let record = match self.record(path)? {
             Lookup::Found(record) => Some(record.bytes()?.to_vec()),
@@ -178,23 +177,13 @@ impl Repo {
 
     /// Returns the plan of the repo's tree, from the digests stored with it.
     pub(crate) fn plan(&self, rows: &mut TreeRows<'_>) -> Result<TreePlan> {
-        let plan = TreePlan::with_digests(rows, self.node_digests()?);
+        let plan = TreePlan::with_digests(rows, self.chain().node_digests(0)?);
         plan.map_err(|error| rows.error(error))
     }
 
-    fn node_digests(&self) -> Result<Vec<[u8; 32]>> {
-        let segment = self.extent()?.segment();
-        let mut digests = Vec::new();
-        for number in self.head().first_node_page..segment.page_count() {
-            node_page::decode(&segment.page(number)?, &mut digests)
-                .map_err(|error| damaged("a page of node digests does not parse", error))?;
-        }
-        Ok(digests)
-    }
-
     fn commit(&self) -> Result<VerifiedRef<'_>> {
-        let head = self.head();
-        VerifiedRef::check(head.commit_cid, &head.commit).map_err(|error| stored(error.into()))
+        let head = self.chain().head()?;
+        VerifiedRef::check(head.entry().commit, head.commit()).map_err(|error| stored(error.into()))
     }
 }
 

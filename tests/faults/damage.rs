@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use carrack_schema::{Code, Did};
 use carrack_segment::directory::mem::{Mem, SECTOR_BYTES};
-use carrack_segment::{Directory, Segment};
+use carrack_segment::{Directory, PageCache, Segment};
 
 use crate::model::{Model, STRICT, Version};
 use crate::operation::{Account, Operation};
@@ -167,7 +167,14 @@ fn damage_in_a_segment_is_named_kept_to_its_repo_and_healed() {
             Ok(())
         });
     }
-    for section in ["header", "page 0", "index", "footer", "trailer"] {
+    for section in [
+        "header",
+        "page 0",
+        "dictionary",
+        "index",
+        "footer",
+        "trailer",
+    ] {
         assert!(
             sections.contains(section),
             "{section} was not hit: {sections:?}"
@@ -178,8 +185,12 @@ fn damage_in_a_segment_is_named_kept_to_its_repo_and_healed() {
 
 /// Returns what the segment's own check names.
 fn damaged_sections(disk: &Mem, name: &str) -> Vec<String> {
-    let errors = match Segment::open(disk, name) {
-        Ok(segment) => segment.check(),
+    let errors = match Segment::open(disk, name, &PageCache::new(0)) {
+        Ok(segment) => segment
+            .check()
+            .into_iter()
+            .map(|fault| fault.error)
+            .collect(),
         Err(error) => vec![error],
     };
     let section = |error: carrack_segment::Error| {

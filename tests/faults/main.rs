@@ -24,7 +24,7 @@ mod worlds;
 use std::sync::Arc;
 
 use carrack_segment::Directory;
-use carrack_store::{Clock, Error, Store};
+use carrack_store::{Clock, Error, Store, StoreSettings};
 
 /// A clock that stands still: equal histories give equal catalogs.
 struct Standing;
@@ -38,7 +38,11 @@ impl Clock for Standing {
 
 /// Opens the store of a directory; `memory` is what an import keeps in memory before it spills into a file, in bytes.
 pub(crate) fn open(directory: impl Directory + 'static, memory: usize) -> Result<Store, Error> {
-    Store::open_with(Arc::new(directory), Arc::new(Standing), memory)
+    let settings = StoreSettings {
+        import_memory_bytes: memory,
+        ..StoreSettings::default()
+    };
+    Store::open_with(Arc::new(directory), Arc::new(Standing), settings)
 }
 
 /// Says whether to take every step and not a sample.

@@ -256,7 +256,9 @@ impl Reading<'_> {
                 format!("{}/{}", row.collection, row.rkey),
                 expected.path.clone(),
             )?;
-            same("cid", row.cid(), expected.cid)?;
+            if let Some(cid) = self.answer("cid", Some(did), row.cid())? {
+                same("cid", cid, expected.cid)?;
+            }
         }
         Ok(())
     }
@@ -268,7 +270,7 @@ impl Reading<'_> {
                 None => {}
                 Some(Lookup::Found(record)) => {
                     if let Some(bytes) = self.answer("bytes", Some(did), record.bytes())? {
-                        same("bytes", bytes, &*expected.bytes)?;
+                        same("bytes", &*bytes, &*expected.bytes)?;
                     }
                 }
                 Some(other) => return Err(format!("{did}/{path}: {other:?}")),

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use capnp::message::{Builder, HeapAllocator};
 use carrack_repack::value::Plan;
-use carrack_repack::{PageBuilder, PageSink, RepoHead, node_page};
+use carrack_repack::{NodeScript, PageBuilder, PageSink, RepoHead};
 use carrack_repo::VerifiedRef;
 use carrack_schema::cid::Codec;
 use carrack_schema::wire::record_capnp::value;
-use carrack_schema::{Cid, Tid};
+use carrack_schema::Cid;
 use carrack_segment::format::{HEADER_BYTES, TRAILER_BYTES};
 use carrack_segment::{Codec as Stored, Directory, Fs, Place, SegmentWriter, Target};
 use kit::cbor::{Value, cid_of};
@@ -428,15 +428,20 @@ fn page(records: &[Vec<u8>], missing: &[Cid]) -> (u32, Vec<u8>) {
     (page.0, page.1)
 }
 
-fn head(did: &str) -> RepoHead {
+fn head() -> RepoHead {
     RepoHead {
-        did: did.to_owned(),
-        rev: Some(Tid::from_u64(1 << 60)),
-        commit_cid: cid_of(b"\xa0"),
         commit: b"\xa0".to_vec(),
         records: 3,
+        is_diff: false,
         first_node_page: 1,
+        node_pages: 0,
+        nodes: NodeScript::full(vec![[6; 32]]),
     }
+}
+
+fn node_page(digests: &[[u8; 32]]) -> Vec<u8> {
+    let script = NodeScript::between(&[[5; 32]], digests);
+    script.pages().expect("a small page").remove(0)
 }
 
 /// Rows of an extent: group, name.
@@ -466,9 +471,9 @@ fn segment(extents: &[(&str, Rows<'_>)], codec: Stored) -> Vec<u8> {
                     .expect("in order");
             }
         }
-        let digests = node_page::encode(&[[7; 32]]).expect("a small page");
+        let digests = node_page(&[[7; 32]]);
         writer.page(0, &digests).expect("a small page");
-        let head = head(key).encode().expect("a small head");
+        let head = head().encode().expect("a small head");
         writer.end_extent(&head).expect("an open extent");
     }
     if codec != Stored::Plain {
@@ -563,11 +568,8 @@ fn messages() -> Seeds {
     let records = [b"\xa0".to_vec(), b"\xf6".to_vec()];
     seeds.insert("page".to_owned(), page(&records, &[]).1);
     seeds.insert("page-missing".to_owned(), page(&records, &[cid_of(b"")]).1);
-    seeds.insert(
-        "head".to_owned(),
-        head("did:web:a").encode().expect("a small head"),
-    );
-    let digests = node_page::encode(&[[7; 32], [8; 32]]).expect("a small page");
+    seeds.insert("head".to_owned(), head().encode().expect("a small head"));
+    let digests = node_page(&[[5; 32], [7; 32], [8; 32]]);
     seeds.insert("node-page".to_owned(), digests);
     seeds
 }

@@ -122,8 +122,8 @@ fn only_a_newer_revision_replaces_a_repo() {
         );
         assert_eq!(
             store.files().len(),
-            1,
-            "the old segment is gone: {:?}",
+            2,
+            "the old revision is retained, the new one is a diff: {:?}",
             store.files()
         );
         for (car, code) in [

@@ -28,7 +28,11 @@ fn a_since_export_of_a_real_pds_gives_the_full_one() {
             listing(&store.session, did).await.trim_end(),
             expected.trim_end()
         );
-        assert_eq!(store.files().len(), 1);
+        assert_eq!(
+            store.files().len(),
+            2,
+            "the old revision and what changed since"
+        );
         // The same commit as a full export is the same repo.
         let outcome = import(&store.session, &read("diff-b-full.car")).await;
         assert!(

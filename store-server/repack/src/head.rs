@@ -1,25 +1,28 @@
 //! [`RepoHead`]: what an extent says of its repo, beside the rows.
 
 use capnp::message::{Builder, HeapAllocator};
+use carrack_schema::Tid;
 use carrack_schema::wire::segment_capnp::repo_head;
-use carrack_schema::{Cid, Tid};
 use carrack_segment::message;
 
-/// What an extent says of its repo. With it a segment explains itself: a catalog could be made again from segments.
+use crate::node_page::NodeScript;
+
+/// What an extent says of its repo, whose DID and revision are the extent's key. With it a segment explains itself: a
+/// catalog could be made again from segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoHead {
-    /// The repo.
-    pub did: String,
-    /// Its revision; none for a commit of version 2.
-    pub rev: Option<Tid>,
-    /// CID of the commit.
-    pub commit_cid: Cid,
     /// The commit block, as it was signed.
     pub commit: Vec<u8>,
-    /// Number of records.
+    /// Number of records of the repo at this revision; a diff has fewer rows.
     pub records: u64,
-    /// The first of the pages, up to the extent's last, that hold digests of nodes.
+    /// Whether the rows are what changed since the revision before.
+    pub is_diff: bool,
+    /// Number of the first page that goes on with `nodes`.
     pub first_node_page: u32,
+    /// How many such pages there are, one after the other.
+    pub node_pages: u32,
+    /// The digests of the tree's nodes; all of them where they are few.
+    pub nodes: NodeScript,
 }
 
 impl RepoHead {
@@ -30,12 +33,12 @@ impl RepoHead {
     pub fn encode(&self) -> carrack_segment::Result<Vec<u8>> {
         let mut message = Builder::<HeapAllocator>::new_default();
         let mut wire = message.init_root::<repo_head::Builder<'_>>();
-        wire.set_did(&self.did);
-        wire.set_rev(rev_text(self.rev));
-        wire.set_commit_cid(self.commit_cid.as_bytes());
         wire.set_commit(&self.commit);
         wire.set_records(self.records);
+        wire.set_is_diff(self.is_diff);
         wire.set_first_node_page(self.first_node_page);
+        wire.set_node_pages(self.node_pages);
+        self.nodes.write(wire.init_nodes());
         message::flatten(&message)
     }
 
@@ -46,16 +49,33 @@ impl RepoHead {
     pub fn decode(bytes: &[u8]) -> Result<Self, capnp::Error> {
         let reader = message::flat(bytes);
         let wire = reader.get_root::<repo_head::Reader<'_>>()?;
-        let odd = |error: &dyn std::error::Error| capnp::Error::failed(error.to_string());
+        let mut nodes = NodeScript::default();
+        nodes.read(wire.get_nodes()?)?;
         Ok(Self {
-            did: wire.get_did()?.to_string()?,
-            rev: rev_of(wire.get_rev()?.to_str()?).map_err(|e| odd(&e))?,
-            commit_cid: Cid::from_bytes(wire.get_commit_cid()?).map_err(|e| odd(&e))?,
             commit: wire.get_commit()?.to_vec(),
             records: wire.get_records(),
+            is_diff: wire.get_is_diff(),
             first_node_page: wire.get_first_node_page(),
+            node_pages: wire.get_node_pages(),
+            nodes,
         })
     }
+}
+
+/// Returns the key of an extent: the repo's DID, a zero byte, which no DID has, and the revision's text.
+pub fn extent_key(did: &str, rev: Option<Tid>) -> Vec<u8> {
+    let mut key = did.as_bytes().to_vec();
+    key.push(0);
+    if let Some(rev) = rev {
+        key.extend_from_slice(&rev.text());
+    }
+    key
+}
+
+/// Reads a key that [`extent_key`] made; none if it is no such key.
+pub fn split_extent_key(key: &[u8]) -> Option<(&str, Option<Tid>)> {
+    let (did, rev) = std::str::from_utf8(key).ok()?.split_once('\0')?;
+    Some((did, rev_of(rev).ok()?))
 }
 
 /// Returns a revision as it is stored and sent: a TID, or nothing for a commit without one.
@@ -78,19 +98,18 @@ pub fn rev_of(text: &str) -> Result<Option<Tid>, carrack_schema::names::NameErro
 #[cfg(test)]
 mod tests {
     use capnp::Word;
-    use carrack_schema::cid::Codec;
 
     use super::*;
 
     #[test]
     fn a_head_round_trips_and_a_cut_one_is_an_error() {
         let head = RepoHead {
-            did: "did:plc:a".into(),
-            rev: Some(Tid::from_u64(42)),
-            commit_cid: Cid::new(Codec::DagCbor, [7; 32]),
             commit: vec![1, 2, 3],
             records: 9,
+            is_diff: true,
             first_node_page: 3,
+            node_pages: 2,
+            nodes: NodeScript::between(&[[1; 32], [2; 32]], &[[3; 32], [2; 32]]),
         };
         let bytes = head.encode().unwrap();
         let words = message::words(&bytes);
@@ -101,6 +120,17 @@ mod tests {
                 RepoHead::decode(&bytes[..length]).is_err(),
                 "{length} bytes"
             );
+        }
+    }
+
+    #[test]
+    fn keys_are_of_one_repo_and_one_revision() {
+        for rev in [None, Some(Tid::from_u64(42))] {
+            let key = extent_key("did:plc:a", rev);
+            assert_eq!(split_extent_key(&key), Some(("did:plc:a", rev)));
+        }
+        for key in [&b"did:plc:a"[..], b"did:plc:a\0x", b"\xff\0"] {
+            assert_eq!(split_extent_key(key), None);
         }
     }
 }

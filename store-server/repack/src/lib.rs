@@ -34,5 +34,6 @@ pub mod value;
 pub use dictionary::{Dictionary, DictionaryRef, Vocabulary};
 pub use head::RepoHead;
 pub use leaf::time::TimeForm;
+pub use node_page::NodeScript;
 pub use page::{PageBuilder, PageSink};
 pub use row::{Field, PageError, RowRef, StoredRow};

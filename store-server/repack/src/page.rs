@@ -6,7 +6,10 @@
 use capnp::message::HeapAllocator;
 use carrack_repo::VerifiedRef;
 use carrack_schema::Cid;
-use carrack_schema::limits::{PAGE_BYTES_TARGET, PAGE_ROWS_MAX, REPACK_MEMORY_BYTES};
+use carrack_schema::limits::{
+    COLD_PAGE_BYTES_TARGET, COLD_PAGE_ROWS_MAX, PAGE_BYTES_TARGET, PAGE_ROWS_MAX,
+    REPACK_MEMORY_BYTES,
+};
 use carrack_schema::wire::segment_capnp::page;
 use carrack_segment::{Result, message};
 
@@ -63,9 +66,32 @@ pub struct Finished {
     pub dictionary: Vec<u8>,
 }
 
+/// When a page is full.
+#[derive(Clone, Copy, Debug)]
+pub struct PageTarget {
+    /// Most rows.
+    pub rows: usize,
+    /// Bytes it aims for; a page with one larger record is larger.
+    pub bytes: usize,
+}
+
+impl PageTarget {
+    /// For pages that are read in place.
+    pub const WARM: Self = Self {
+        rows: PAGE_ROWS_MAX,
+        bytes: PAGE_BYTES_TARGET,
+    };
+    /// For pages that are compressed: larger ones have more to find in common, and take longer to read one row of.
+    pub const COLD: Self = Self {
+        rows: COLD_PAGE_ROWS_MAX,
+        bytes: COLD_PAGE_BYTES_TARGET,
+    };
+}
+
 /// Gathers rows by shape and gives out full pages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PageBuilder {
+    target: PageTarget,
     dictionary: DictionaryBuilder,
     cut: Cut,
     /// Rows that wait, by template.
@@ -146,7 +172,26 @@ fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
+impl Default for PageBuilder {
+    fn default() -> Self {
+        Self::new(PageTarget::WARM)
+    }
+}
+
 impl PageBuilder {
+    /// Makes a builder of pages that are full at `target`.
+    pub fn new(target: PageTarget) -> Self {
+        Self {
+            target,
+            dictionary: DictionaryBuilder::default(),
+            cut: Cut::default(),
+            open: HashMap::default(),
+            open_bytes: 0,
+            draft: Draft::default(),
+            slots: Vec::new(),
+        }
+    }
+
     /// Adds a record.
     ///
     /// # Errors
@@ -166,7 +211,7 @@ impl PageBuilder {
     ) -> Result<Pushed> {
         let cuttable = cut.of(record);
         let is_valid = cuttable != Cuttable::Invalid;
-        if cuttable != Cuttable::Yes || record.len() > PAGE_BYTES_TARGET {
+        if cuttable != Cuttable::Yes || record.len() > self.target.bytes {
             let at = self.pool_row(|draft| &mut draft.verbatim, record, sink)?;
             return Ok(Pushed { at, is_valid });
         }
@@ -194,7 +239,7 @@ impl PageBuilder {
         self.open_bytes = self
             .open_bytes
             .saturating_add(group.memory_bytes().saturating_sub(before));
-        if group.rows() as usize >= PAGE_ROWS_MAX || group.packed_bytes() >= PAGE_BYTES_TARGET {
+        if group.rows() as usize >= self.target.rows || group.packed_bytes() >= self.target.bytes {
             let next = OpenGroup::new(new_slot(&mut self.slots), group.shape, cut);
             let full = std::mem::replace(group, next);
             let shape = self.close(cut.template(), full, sink)?;
@@ -268,8 +313,8 @@ impl PageBuilder {
     /// Ends the page in hand if so much more does not fit.
     fn make_room(&mut self, rows: usize, bytes: usize, sink: &mut impl PageSink) -> Result<()> {
         let draft = &self.draft;
-        let is_full = draft.rows.saturating_add(rows) > PAGE_ROWS_MAX
-            || draft.bytes.saturating_add(bytes) > PAGE_BYTES_TARGET;
+        let is_full = draft.rows.saturating_add(rows) > self.target.rows
+            || draft.bytes.saturating_add(bytes) > self.target.bytes;
         if draft.rows > 0 && is_full {
             self.end_page(sink)?;
         }

@@ -18,7 +18,7 @@ pub const TRAILER_BYTES: usize = 64;
 pub const WORD_BYTES: usize = 8;
 
 /// Bits of an ordinal at the most.
-pub const ORDINAL_BITS: u32 = 12;
+pub const ORDINAL_BITS: u32 = 14;
 /// Rows one page can hold: an ordinal has [`ORDINAL_BITS`] bits.
 pub const PAGE_ROWS_MAX: u32 = 1 << ORDINAL_BITS;
 /// Bits of a page's or a group's number at the most.
@@ -56,6 +56,7 @@ pub const BLOCK_FORM_BITS: u32 = 8;
 pub const OFFSET_BITS_MAX: u32 = 32;
 
 const _: () = assert!(PAGE_ROWS_MAX as usize >= limits::PAGE_ROWS_MAX);
+const _: () = assert!(PAGE_ROWS_MAX as usize >= limits::COLD_PAGE_ROWS_MAX);
 const _: () = assert!(PAGE_BYTES_MAX.is_multiple_of(WORD_BYTES));
 const _: () = assert!(DICTIONARY_BYTES_MAX.is_multiple_of(WORD_BYTES));
 const _: () = assert!(EXTENT_ROWS_MAX as usize >= limits::CAR_BLOCKS_MAX);

@@ -38,7 +38,7 @@ pub struct Target<'a> {
 pub struct Place {
     /// The page's number within the segment, below 2^24.
     pub page: u32,
-    /// The row's number within the page, below 4,096.
+    /// The row's number within the page, below 16,384.
     pub ordinal: u32,
 }
 
@@ -179,7 +179,7 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if the length is 0 or no multiple of 8; [`ErrorKind::LimitExceeded`] above `PAGE_BYTES_MAX`
-    /// bytes, 4,096 rows, or 2^24 pages; [`ErrorKind::Io`].
+    /// bytes, 16,384 rows, or 2^24 pages; [`ErrorKind::Io`].
     pub fn page(&mut self, rows: u32, message: &[u8]) -> Result<u32> {
         self.check_sound()?;
         limit("bytes of a page", message.len(), PAGE_BYTES_MAX)?;
@@ -391,6 +391,11 @@ impl SegmentWriter {
             return Err(invalid("the writer failed before and must be dropped"));
         }
         Ok(())
+    }
+
+    /// Returns how many bytes of the file are written: header, pages, the dictionary.
+    pub fn bytes(&self) -> u64 {
+        self.offset()
     }
 
     fn offset(&self) -> u64 {

@@ -24,7 +24,7 @@ pub(super) fn admit(
     root: Cid,
     stored: Option<&RepoEntry>,
 ) -> Result<Admission> {
-    let Some(stored) = stored else {
+    let Some(stored) = stored.map(RepoEntry::head) else {
         return Ok(Admission::Newer);
     };
     if stored.commit == root {

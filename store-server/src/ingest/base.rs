@@ -101,7 +101,7 @@ impl<'a> Base<'a> {
         for place in records.find(cid) {
             let record = self
                 .repo
-                .row(u32::try_from(place.offset).unwrap_or(u32::MAX))?;
+                .tree_row(u32::try_from(place.offset).unwrap_or(u32::MAX))?;
             if let Ok(bytes) = record.bytes()
                 && record.cid()? == *cid
             {
@@ -115,12 +115,12 @@ impl<'a> Base<'a> {
     /// Hashes every stored record, once, for a CAR that names one at another path than before.
     fn index_records(&self) -> Result<BlockIndex> {
         let mut index = BlockIndex::default();
-        for number in 0..self.repo.index()?.rows() {
+        for number in 0..self.repo.tree_rows()? {
             let place = BlockPlace {
                 offset: number.into(),
                 length: 0,
             };
-            index.push(&self.repo.row(number)?.cid()?, place);
+            index.push(&self.repo.tree_row(number)?.cid()?, place);
         }
         index.sort();
         Ok(index)

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::verdict::Verdict;
 
 /// What an import says of a commit's signature and of the account's handle.
+#[derive(Clone)]
 pub(super) struct Judgement {
     pub(super) verdict: Verdict,
     /// The handle the document claims; none if there was no document.

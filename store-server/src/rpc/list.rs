@@ -43,32 +43,48 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Returns what a cursor of this listing is sealed to.
-    fn scope<'b>(&'b self, did: &'b Did) -> [&'b str; 5] {
+    /// Returns what a cursor of this listing is sealed to: whose it is, and everything that filters.
+    fn scope<'b>(&'b self, did: &'b Did) -> [&'b str; 6] {
+        // The owner's authority, which is the only one yet, is nobody's grant.
+        const GRANT: &str = "";
         let collection = self.collection.map_or("", Nsid::as_str);
         let direction = if self.reverse { "reverse" } else { "forward" };
-        [did.as_str(), collection, self.from, self.before, direction]
+        [
+            GRANT,
+            did.as_str(),
+            collection,
+            self.from,
+            self.before,
+            direction,
+        ]
     }
 }
 
 /// Answers with one page: up to the limit of records or of bytes, whichever comes first.
+///
+/// A page that a cursor asks for is of the cursor's revision while that is retained, else of the current one after the
+/// same key. Either way it is less what was deleted since.
 pub(super) fn answer(
     store: &Store,
     did: &Did,
     request: &Request<'_>,
     mut results: list_result::Builder<'_>,
 ) -> Result<(), Failure> {
-    let repo = match store.repo(did)? {
+    let scope = request.scope(did);
+    let cursor = match request.cursor {
+        [] => None,
+        sealed => Some(Cursor::open(store.cursor_key(), &scope, sealed)?),
+    };
+    let opened = match &cursor {
+        None => store.repo(did)?,
+        Some(cursor) => store.repo_at_or_head(did, cursor.rev)?,
+    };
+    let repo = match opened {
         Ok(repo) => repo,
         Err(absence) => {
             results.set_absent(view::absent(absence));
             return Ok(());
         }
-    };
-    let scope = request.scope(did);
-    let cursor = match request.cursor {
-        [] => None,
-        sealed => Some(Cursor::open(store.cursor_key(), &scope, sealed)?),
     };
     let keys = Keys {
         collection: request.collection,

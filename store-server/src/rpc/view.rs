@@ -13,7 +13,8 @@ use carrack_schema::{Cid, Code};
 
 use super::error::Failure;
 use crate::error::Error;
-use crate::store::{Absence, CollectionCount, Content, RecordRef, Summary, cid_of};
+use crate::row::{Content, cid_of};
+use crate::store::{Absence, CollectionCount, RecordRef, Summary};
 use crate::verdict::Verdict;
 
 /// What to read of a record, read off the wire.
@@ -71,6 +72,10 @@ impl<'a> Answer<'a> {
             return Ok(Self { record, cid, body });
         }
         let (cid, body) = match (record.content()?, want.form) {
+            (Content::Gone, _) => {
+                let words = format!("the record {} is gone", record.key(true));
+                return Err(Error::new(Code::Damaged, words));
+            }
             (Content::Missing(cid), want::Form::None) => (want.cid.then_some(cid), Body::None),
             // Its CID is all there is of it.
             (Content::Missing(cid), _) => (Some(cid), Body::Missing),

@@ -1,0 +1,216 @@
+//! Deleting: a repo or a record is hidden at every revision at once, and its bytes are off the disk by a deadline.
+//!
+//! What is hidden is said by the catalog, in the change that acknowledges the deletion. The segments that hold the bytes
+//! are marked in the same change, and a merge writes them again without. Of a deleted record path and CID stay, for the
+//! tree is rebuilt from them, and so that a later import does not bring it back. Of a deleted repo nothing stays; it may
+//! be imported again.
+
+use std::collections::BTreeSet;
+
+use carrack_repo::cbor;
+use carrack_schema::{AtUri, Cid, Code, Did, RecordPath};
+
+use crate::catalog::{Deletions, ExtentEntry, RepoEntry, SegmentId};
+use crate::chain::{Chain, Link};
+use crate::error::{Error, Result};
+use crate::ingest::publish::drop_all;
+use crate::retention::full_from;
+use crate::row::Content;
+use crate::store::Store;
+
+/// How often a record's deletion is tried over, while its repo changes.
+const ATTEMPTS_MAX: usize = 64;
+
+/// What to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeleteTarget {
+    /// A whole repo.
+    Repo(Did),
+    /// One record.
+    Record(Did, RecordPath),
+}
+
+impl DeleteTarget {
+    /// Reads what an AT-URI names.
+    ///
+    /// # Errors
+    /// `invalidArgument` for a collection: its records are deleted one by one.
+    pub fn of(uri: &AtUri) -> Result<Self> {
+        match (uri.path(), &uri.collection) {
+            (Some(path), _) => Ok(Self::Record(uri.did.clone(), path)),
+            (None, None) => Ok(Self::Repo(uri.did.clone())),
+            (None, Some(_)) => Err(Error::new(
+                Code::InvalidArgument,
+                format!("{uri} names a collection; delete a record or the repo"),
+            )),
+        }
+    }
+}
+
+/// What a deletion came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Records that could be seen at the current revision and cannot any more.
+    pub records: u64,
+    /// When the bytes will be off the disk at the latest, in microseconds since the Unix epoch; none if they are.
+    pub purge_by: Option<i64>,
+}
+
+impl Store {
+    /// Deletes a repo or a record. When this returns it is hidden for good, also through a crash; who holds a snapshot
+    /// reads on. With `purge` the bytes are off the disk as well, as soon as the last such reader is done.
+    ///
+    /// # Errors
+    /// `notFound` if there is no such thing, or it was deleted before; `unknownOutcome`. With `purge`, `damaged` or the
+    /// disk's if it is hidden and the bytes could not be removed yet.
+    pub fn delete(&self, target: &DeleteTarget, purge: bool) -> Result<Deleted> {
+        let by = self.inner().clock.now() + self.inner().settings.purge_micros();
+        let records = match target {
+            DeleteTarget::Repo(did) => self.delete_repo(did, by)?,
+            DeleteTarget::Record(did, path) => self.delete_record(did, path, by)?,
+        };
+        if purge {
+            self.purge_now()?;
+        } else {
+            self.inner().merges.signal.raise();
+        }
+        Ok(Deleted {
+            records,
+            purge_by: (!purge).then_some(by),
+        })
+    }
+
+    fn delete_repo(&self, did: &Did, by: i64) -> Result<u64> {
+        let did = did.clone();
+        self.change(move |tables| {
+            let current = tables.repo(&did)?.ok_or_else(|| {
+                Error::new(Code::NotFound, format!("the store does not hold {did}"))
+            })?;
+            tables.remove_repo(&did, &current)?;
+            drop_all(tables, &current.extents)?;
+            // A segment that others are in stays, with the bytes.
+            for extent in &current.extents {
+                tables.must_purge(extent.segment, by)?;
+            }
+            let head = current.head();
+            Ok(head.records.saturating_sub(head.deleted).into())
+        })
+    }
+
+    fn delete_record(&self, did: &Did, path: &RecordPath, by: i64) -> Result<u64> {
+        for _ in 0..ATTEMPTS_MAX {
+            let found = self.inner().catalog.repo_and_deletions(did)?;
+            let (entry, deletions) = found.ok_or_else(|| {
+                Error::new(Code::NotFound, format!("the store does not hold {did}"))
+            })?;
+            let Some(hidden) = self.hidden_entry(did, path, &entry, &deletions)? else {
+                // An import or a merge took the files away.
+                continue;
+            };
+            let records = entry.head().deleted != hidden.entry.head().deleted;
+            let (did, path) = (did.clone(), path.clone());
+            let done = self.change(move |tables| {
+                if tables.repo(&did)?.as_ref() != Some(&entry) {
+                    return Ok(false);
+                }
+                for cid in &hidden.cids {
+                    tables.add_deletion(&did, &path, cid, by)?;
+                }
+                tables.put_repo(&did, Some(&entry), &hidden.entry)?;
+                for id in &hidden.segments {
+                    tables.must_purge(*id, by)?;
+                }
+                Ok(true)
+            })?;
+            if done {
+                return Ok(records.into());
+            }
+        }
+        Err(Error::new(
+            Code::Overloaded,
+            "the repo changed again and again while a record of it was deleted; try again",
+        ))
+    }
+
+    /// Returns a repo's row with a record hidden at every revision; none if the repo's files have gone meanwhile.
+    fn hidden_entry(
+        &self,
+        did: &Did,
+        path: &RecordPath,
+        entry: &RepoEntry,
+        deletions: &Deletions,
+    ) -> Result<Option<Hidden>> {
+        let chain = match self.open_all(did, &entry.extents) {
+            Ok(chain) => chain,
+            Err(_) if self.inner().catalog.repo(did)?.as_ref() != Some(entry) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let text = path.to_string();
+        let mut hidden = Hidden {
+            entry: entry.clone(),
+            cids: BTreeSet::new(),
+            segments: BTreeSet::new(),
+        };
+        let mut rows = Vec::with_capacity(entry.extents.len());
+        for link in chain.links() {
+            let row = link.find(path.collection.as_str(), path.rkey.as_str())?;
+            let row = row.map(|row| row.content()).transpose()?;
+            if let Some(cid) = row.as_ref().and_then(Content::cid)
+                && !deletions.hide(&text, || Ok(cid))?
+            {
+                hidden.cids.insert(cid);
+                hidden.segments.insert(link.entry().segment);
+            }
+            rows.push(row);
+        }
+        if hidden.cids.is_empty() {
+            let words = format!("the store holds no record {path} of {did}");
+            return Err(Error::new(Code::NotFound, words));
+        }
+        for (at, extent) in hidden.entry.extents.iter_mut().enumerate() {
+            let until = full_from(&entry.extents, at);
+            let seen = rows
+                .get(at..=until)
+                .and_then(|rows| rows.iter().find_map(Option::as_ref));
+            if let Some(row) = seen
+                && row.cid().is_some_and(|cid| hidden.cids.contains(&cid))
+            {
+                count_hidden(extent, row);
+            }
+        }
+        let added = u32::try_from(hidden.cids.len()).unwrap_or(u32::MAX);
+        hidden.entry.deletions = hidden.entry.deletions.saturating_add(added);
+        Ok(Some(hidden))
+    }
+
+    /// Opens all extents of a repo.
+    fn open_all(&self, did: &Did, extents: &[ExtentEntry]) -> Result<Chain> {
+        let mut links = Vec::with_capacity(extents.len());
+        for extent in extents {
+            let segment = self.inner().segments.get(extent.segment)?;
+            links.push(Link::new(did, extent.clone(), segment)?);
+        }
+        Ok(Chain::new(links))
+    }
+}
+
+/// What a record's deletion changes.
+struct Hidden {
+    entry: RepoEntry,
+    /// Of the blocks that were at the path.
+    cids: BTreeSet<Cid>,
+    /// Where their bytes are.
+    segments: BTreeSet<SegmentId>,
+}
+
+/// Counts a record as deleted, and no longer as what it was.
+fn count_hidden(extent: &mut ExtentEntry, row: &Content<'_>) {
+    extent.deleted = extent.deleted.saturating_add(1);
+    match row {
+        Content::Missing(_) => extent.missing = extent.missing.saturating_sub(1),
+        Content::DagCbor(bytes) if cbor::validate(bytes).is_err() => {
+            extent.invalid = extent.invalid.saturating_sub(1);
+        }
+        _ => {}
+    }
+}
