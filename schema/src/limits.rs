@@ -16,7 +16,7 @@ pub const CAR_HEADER_BYTES_MAX: usize = 4 * KIB;
 pub const CAR_SECTION_BYTES_MAX: usize = 2 * MIB;
 /// Longest CAR. The largest real repos hold single-digit millions of records at about 400 bytes each.
 pub const CAR_BYTES_MAX: u64 = 8 << 30;
-/// Most blocks in a CAR. An import's index of them takes 16 bytes each, 128 MiB at this limit, before the first
+/// Most blocks in a CAR. An import's index of them takes 17 bytes each, 136 MiB at this limit, before the first
 /// record is looked at; the largest real repos have single-digit millions.
 pub const CAR_BLOCKS_MAX: usize = 8 << 20;
 
@@ -105,8 +105,9 @@ pub const IMPORT_ATTEMPTS_MAX: usize = 8;
 
 // --- imports
 
-/// Bytes of an import's blocks kept in memory before the rest goes to a file in `DATA/tmp`.
-pub const IMPORT_MEMORY_BYTES: usize = 32 * MIB;
+/// Bytes of an import's blocks kept in memory before the rest goes to a file in `DATA/tmp`. A repo of 100,000 records
+/// fits, and [`IMPORTS_MAX`] imports take 256 MiB at the most.
+pub const IMPORT_MEMORY_BYTES: usize = 64 * MIB;
 /// Imports that run at the same time; each has a thread of its own.
 pub const IMPORTS_MAX: usize = 4;
 /// Chunks of an upload that wait for the import's thread.

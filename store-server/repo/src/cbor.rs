@@ -165,20 +165,38 @@ pub fn validate(bytes: &[u8]) -> Result<(), CborError> {
 pub struct Reader<'a> {
     bytes: &'a [u8],
     position: usize,
-    started: bool,
+    /// The innermost list or map; outside of all, the value itself is like the one entry of a list.
+    top: Open,
+    /// How many are open, and those around the innermost.
     depth: usize,
-    open: [Open<'a>; CBOR_DEPTH_MAX],
+    around: [Open; CBOR_DEPTH_MAX],
 }
 
-/// A list or map that has not ended.
+/// A list or map that has not ended. Small, because a reader is made for every record.
 #[derive(Clone, Copy, Debug)]
-struct Open<'a> {
+struct Open {
     /// Values that have not begun.
-    left: u64,
+    left: u32,
     is_map: bool,
     key_next: bool,
-    /// The latest key; keys are not empty, so empty is none.
-    last_key: &'a [u8],
+    /// Where the latest key is; keys are not empty, so empty is none.
+    key_length: u16,
+    key_start: usize,
+}
+
+const _: () = assert!(CBOR_CONTAINER_MAX <= u32::MAX as u64);
+const _: () = assert!(CBOR_KEY_BYTES_MAX <= u16::MAX as u64);
+
+impl Open {
+    const fn new(left: u32, is_map: bool) -> Self {
+        Self {
+            left,
+            is_map,
+            key_next: is_map,
+            key_length: 0,
+            key_start: 0,
+        }
+    }
 }
 
 /// The least a map entry takes: a key's head, one byte of key, a value.
@@ -196,19 +214,14 @@ const TAG_LINK: u64 = 42;
 
 impl<'a> Reader<'a> {
     /// Makes a reader of the value that `bytes` are.
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        let none = Open {
-            left: 0,
-            is_map: false,
-            key_next: false,
-            last_key: &[],
-        };
         Self {
             bytes,
             position: 0,
-            started: false,
+            top: Open::new(1, false),
             depth: 0,
-            open: [none; CBOR_DEPTH_MAX],
+            around: [Open::new(0, false); CBOR_DEPTH_MAX],
         }
     }
 
@@ -226,8 +239,9 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// The first rule broken.
+    #[inline]
     pub fn next_token(&mut self) -> Result<Option<Token<'a>>, CborError> {
-        if self.started && self.depth == 0 {
+        if self.is_over() {
             if self.position < self.bytes.len() {
                 return Err(fault(CborFault::Trailing, self.position));
             }
@@ -240,19 +254,17 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// The first rule broken; that the bytes end, when the value is over.
+    #[inline]
     pub fn token(&mut self) -> Result<Token<'a>, CborError> {
-        if self.started && self.depth == 0 {
-            return Err(fault(CborFault::Truncated, self.position));
-        }
-        self.started = true;
-        if self.top().is_some_and(|open| open.key_next) {
+        if self.top.key_next {
             return self.key();
         }
-        let token = self.value()?;
-        if let Some(open) = self.top() {
-            open.left = open.left.saturating_sub(1);
-            open.key_next = open.is_map;
+        if self.is_over() {
+            return Err(fault(CborFault::Truncated, self.position));
         }
+        let token = self.value()?;
+        self.top.left = self.top.left.saturating_sub(1);
+        self.top.key_next = self.top.is_map;
         match token {
             Token::List(left @ 1..) => self.enter(left, false),
             Token::Map(left @ 1..) => self.enter(left, true),
@@ -285,29 +297,34 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn top(&mut self) -> Option<&mut Open<'a>> {
-        self.open.get_mut(self.depth.checked_sub(1)?)
+    /// Whether the value has ended.
+    #[inline]
+    fn is_over(&self) -> bool {
+        // What is open inside is left when its last entry has been read.
+        self.top.left == 0 && self.depth == 0
     }
 
     fn enter(&mut self, left: u64, is_map: bool) {
-        // `container` has seen that there is room.
-        if let Some(open) = self.open.get_mut(self.depth) {
-            *open = Open {
-                left,
-                is_map,
-                key_next: is_map,
-                last_key: &[],
-            };
+        // `container` has seen that there is room, and that the length is below its limit.
+        if let Some(around) = self.around.get_mut(self.depth) {
+            *around = self.top;
             self.depth = self.depth.saturating_add(1);
+            self.top = Open::new(u32::try_from(left).unwrap_or(u32::MAX), is_map);
         }
     }
 
+    #[inline]
     fn leave(&mut self) {
-        while self.top().is_some_and(|open| open.left == 0) {
-            self.depth = self.depth.saturating_sub(1);
+        while self.top.left == 0
+            && let Some(depth) = self.depth.checked_sub(1)
+            && let Some(around) = self.around.get(depth)
+        {
+            self.top = *around;
+            self.depth = depth;
         }
     }
 
+    #[inline]
     fn key(&mut self) -> Result<Token<'a>, CborError> {
         let start = self.position;
         let key = match self.head()? {
@@ -319,18 +336,27 @@ impl<'a> Reader<'a> {
             _ => return Err(fault(CborFault::KeyType, start)),
         };
         let text = std::str::from_utf8(key).map_err(|_| fault(CborFault::Utf8, start))?;
-        if let Some(open) = self.top() {
-            match (open.last_key.len(), open.last_key).cmp(&(key.len(), key)) {
-                std::cmp::Ordering::Less => {}
-                std::cmp::Ordering::Equal => return Err(fault(CborFault::KeyTwice, start)),
-                std::cmp::Ordering::Greater => return Err(fault(CborFault::KeyOrder, start)),
-            }
-            open.last_key = key;
-            open.key_next = false;
+        let start_of_key = self.position.saturating_sub(key.len());
+        let last_end = self
+            .top
+            .key_start
+            .saturating_add(self.top.key_length.into());
+        let last = self
+            .bytes
+            .get(self.top.key_start..last_end)
+            .unwrap_or_default();
+        match (last.len(), last).cmp(&(key.len(), key)) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => return Err(fault(CborFault::KeyTwice, start)),
+            std::cmp::Ordering::Greater => return Err(fault(CborFault::KeyOrder, start)),
         }
+        self.top.key_start = start_of_key;
+        self.top.key_length = u16::try_from(key.len()).unwrap_or(u16::MAX);
+        self.top.key_next = false;
         Ok(Token::Key(text))
     }
 
+    #[inline]
     fn value(&mut self) -> Result<Token<'a>, CborError> {
         let start = self.position;
         let int = |n: u64| i64::try_from(n).map_err(|_| fault(CborFault::IntRange, start));
@@ -392,10 +418,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a head: the major type and its argument, which is in its shortest form.
+    #[inline]
     fn head(&mut self) -> Result<(u8, u64), CborError> {
         let start = self.position;
         let [first] = self.array(start)?;
         let (major, minor) = (first >> 5, first & 0x1f);
+        // Most heads are one byte.
+        if minor < 24 {
+            return Ok((major, minor.into()));
+        }
+        let argument = self.argument(major, minor, start)?;
+        Ok((major, argument))
+    }
+
+    /// Reads the argument that stands behind a head's first byte.
+    fn argument(&mut self, major: u8, minor: u8, start: usize) -> Result<u64, CborError> {
         if major > TAG {
             match minor {
                 24 => return Err(fault(CborFault::Simple, start)),
@@ -404,7 +441,6 @@ impl<'a> Reader<'a> {
             }
         }
         let (argument, least) = match minor {
-            0..=23 => (u64::from(minor), 0),
             24 => (u64::from(u8::from_be_bytes(self.array(start)?)), 24),
             25 => (u64::from(u16::from_be_bytes(self.array(start)?)), 1 << 8),
             26 => (u64::from(u32::from_be_bytes(self.array(start)?)), 1 << 16),
@@ -415,9 +451,10 @@ impl<'a> Reader<'a> {
         if argument < least {
             return Err(fault(CborFault::NotShortest, start));
         }
-        Ok((major, argument))
+        Ok(argument)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self, start: usize) -> Result<[u8; N], CborError> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
         let array = rest
@@ -427,6 +464,7 @@ impl<'a> Reader<'a> {
         Ok(*array)
     }
 
+    #[inline]
     fn take(&mut self, length: u64, start: usize) -> Result<&'a [u8], CborError> {
         let truncated = fault(CborFault::Truncated, start);
         let length = usize::try_from(length).map_err(|_| truncated)?;

@@ -202,7 +202,7 @@ impl Cursor {
         self.nodes_count = self.nodes_count.saturating_add(1);
         self.node_bytes = self.node_bytes.saturating_add(block.bytes().len() as u64);
         self.links.clear();
-        self.links.extend(frame.node.links());
+        frame.node.push_links(&mut self.links);
         blocks.expect(&self.links);
         Ok(())
     }

@@ -124,7 +124,8 @@ impl Spool {
 
     /// Has blocks at hand that are asked for soon.
     pub(super) fn warm(&self, cids: &[Cid]) {
-        self.blocks.warm(cids);
+        let outside = self.overflow.as_ref().map_or(&[][..], |map| map);
+        self.blocks.warm(cids, outside);
     }
 
     /// Returns the bytes at a place in the file.

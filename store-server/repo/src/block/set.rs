@@ -90,11 +90,12 @@ impl BlockSet {
         })
     }
 
-    /// Has the memory of these blocks at hand when they are asked for soon, and changes nothing else.
+    /// Has the memory of these blocks at hand when they are asked for soon, and changes nothing else. `outside` are the
+    /// bytes to which places outside lead.
     ///
     /// A set is larger than a cache, and its blocks lie in it in the order of a hash: finding one waits for memory three
     /// times, one after the other. Finding many waits three times as well.
-    pub fn warm(&self, cids: &[Cid]) {
+    pub fn warm(&self, cids: &[Cid], outside: &[u8]) {
         // No loop here needs what another turn of it reads, so the CPU has all their reads under way at once.
         const TURNS: usize = 16;
         for cids in cids.chunks(TURNS) {
@@ -109,32 +110,34 @@ impl BlockSet {
                 *place = self.index.find(cid).next();
             }
             for place in places.into_iter().flatten() {
-                sum ^= self.touch(place);
+                sum ^= self.touch(place, outside);
             }
             std::hint::black_box(sum);
         }
     }
 
-    /// Reads a byte of each cache line of a block in memory.
-    fn touch(&self, place: BlockPlace) -> u64 {
+    /// Reads a byte of each cache line of a block.
+    fn touch(&self, place: BlockPlace, outside: &[u8]) -> u64 {
         const LINE_BYTES: usize = 64;
         let number = usize::try_from(place.offset >> CHUNK_BITS).unwrap_or(usize::MAX);
-        let start = (place.offset & ((1 << CHUNK_BITS) - 1)) as usize;
-        let Some(Chunk::Here(chunk)) = self.chunks.get(number) else {
-            return 0;
+        let start = place.offset & ((1 << CHUNK_BITS) - 1);
+        let (bytes, start) = match self.chunks.get(number) {
+            Some(Chunk::Here(chunk)) => (&chunk[..], start),
+            Some(Chunk::Away(offset)) => (outside, offset.saturating_add(start)),
+            None => return 0,
         };
         // The CID stands in front of the block.
-        let lines = chunk
-            .get(start.saturating_sub(CID_BYTES)..)
-            .unwrap_or_default();
-        let lines = lines.iter().step_by(LINE_BYTES);
-        let count = place
-            .length
-            .div_ceil(LINE_BYTES)
-            .saturating_add(1)
-            .min(TOUCHED_LINES_MAX);
+        let start = usize::try_from(start)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(CID_BYTES);
+        let count = place.length.div_ceil(LINE_BYTES).saturating_add(1);
+        let lines = bytes
+            .get(start..)
+            .unwrap_or_default()
+            .iter()
+            .step_by(LINE_BYTES);
         lines
-            .take(count)
+            .take(count.min(TOUCHED_LINES_MAX))
             .fold(0, |sum, byte| sum ^ u64::from(*byte))
     }
 
