@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use carrack_repo::{CarBlocks, CarLimits, Error, ErrorKind, RawBlock};
+use carrack_repo::{BlockSet, CarBlocks, CarLimits, Error, ErrorKind, RawBlock};
 use carrack_schema::Cid;
 use carrack_schema::cid::CID_BYTES;
 use kit::cbor::cid_of;
@@ -13,6 +13,7 @@ use kit::cbor::cid_of;
 ///   end they sum up to all bytes.
 /// - How the bytes arrive, at once or in drips, changes nothing, errors included.
 /// - A block verifies if and only if it hashes to its CID.
+/// - Reading by the chunk gives the same blocks, and the fault that comes first in the file, be it of framing or a hash.
 /// - Limits hold at what the file has, and refuse one less.
 pub fn run(data: &[u8]) {
     let limits = CarLimits::default();
@@ -23,6 +24,15 @@ pub fn run(data: &[u8]) {
     };
     let dripped = read(drips, limits);
     assert_eq!(whole, dripped, "in drips");
+
+    check_chunks(data, &whole);
+    check_chunks(
+        Drips {
+            rest: data,
+            step: 1 + data.len() % 7,
+        },
+        &whole,
+    );
 
     let sections = Sections::of(data);
     let known: Vec<RawBlock> = sections.found.iter().filter_map(Section::known).collect();
@@ -49,6 +59,37 @@ pub fn run(data: &[u8]) {
                 assert!(!is_right);
                 assert_eq!(error.kind(), ErrorKind::BadHash);
             }
+        }
+    }
+}
+
+fn check_chunks(reader: impl Read, whole: &Outcome) {
+    let parts = |error: &Error| (error.kind(), error.to_string(), error.car_offset());
+    let Ok(mut car) = CarBlocks::open(reader, CarLimits::default()) else {
+        assert_eq!(whole.root, None);
+        return;
+    };
+    let mut blocks = BlockSet::default();
+    let fault = loop {
+        match car
+            .next_chunk()
+            .and_then(|chunk| chunk.map(|chunk| chunk.verify()).transpose())
+        {
+            Ok(Some(chunk)) => blocks.keep(chunk),
+            Ok(None) => break None,
+            Err(error) => break Some(parts(&error)),
+        }
+    };
+    let bad_hash = whole
+        .blocks
+        .iter()
+        .find_map(|block| block.clone().verify().err());
+    assert_eq!(fault, bad_hash.as_ref().map(parts).or(whole.error.clone()));
+    if fault.is_none() {
+        blocks.sort();
+        for block in &whole.blocks {
+            let found = blocks.get(&block.cid).expect("each block is kept");
+            assert_eq!(found.bytes(), block.bytes);
         }
     }
 }
