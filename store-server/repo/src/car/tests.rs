@@ -632,6 +632,35 @@ fn an_error_of_the_reader_is_kept() {
     }
 }
 
+/// Fails once after these bytes, and then says it has ended.
+struct FailsOnce<'a>(&'a [u8], bool);
+
+impl Read for FailsOnce<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(out)? {
+            0 if !std::mem::replace(&mut self.1, true) => Err(io::ErrorKind::TimedOut.into()),
+            read => Ok(read),
+        }
+    }
+}
+
+#[test]
+fn an_error_waits_for_the_blocks_before_it_and_is_not_forgotten() {
+    let contents = three();
+    let bytes = car(&[&contents[0], &contents[1], &contents[2]]);
+    // Where the next try would find the end of a whole CAR.
+    let mut car = CarBlocks::open(FailsOnce(&bytes, false), CarLimits::default()).unwrap();
+    let chunk = car.next_chunk().unwrap().unwrap();
+    assert_eq!(blocks_of(&chunk).len(), 3);
+    chunk.verify().unwrap();
+    let error = car.next_chunk().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+    assert_eq!(source.kind(), io::ErrorKind::TimedOut);
+    let again = car.next_chunk().unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::InvalidArgument);
+}
+
 #[test]
 fn after_an_error_nothing_is_read() {
     let bytes = [car(&[b"commit"]), vec![0], car_block(b"more")].concat();
