@@ -449,6 +449,16 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// Gives a handle to who claims it now, whoever had it.
+    pub(crate) fn claim(&mut self, did: &Did, handle: &str) -> Result<()> {
+        let has_it = |row: redb::AccessGuard<'_, &str>| row.value() == did.as_str();
+        if !handle.is_empty() && !self.handles.get(handle)?.is_some_and(has_it) {
+            self.writes += 1;
+            self.handles.insert(handle, did.as_str())?;
+        }
+        Ok(())
+    }
+
     /// Removes a repo: its row, its claim of a handle, what is known of its deleted records. Its extents stay.
     pub(crate) fn remove_repo(&mut self, did: &Did, old: &RepoEntry) -> Result<()> {
         self.writes += 1;

@@ -79,6 +79,8 @@ pub(crate) struct Stored {
     pub(crate) handle: String,
     /// Whether the signature was checked.
     pub(crate) verified: bool,
+    /// Revisions imported, this one among them.
+    pub(crate) revisions: usize,
 }
 
 /// All that a store must hold.
@@ -95,6 +97,11 @@ pub(crate) type Tolerance<'a> = &'a dyn Fn(Option<&Did>, Code) -> bool;
 pub(crate) const STRICT: Tolerance<'static> = &|_, _| false;
 
 impl Model {
+    /// Returns how many revisions of all repos were imported.
+    pub(crate) fn revisions(&self) -> usize {
+        self.repos.values().map(|stored| stored.revisions).sum()
+    }
+
     /// Asks the store for everything. Each answer must be right, or an error that is tolerated; returns how many of those
     /// there were.
     ///

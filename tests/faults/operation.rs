@@ -129,10 +129,11 @@ fn expect_import(
             false => known(|old| &old.handle),
         },
         verified: account.document || (is_same && old.is_some_and(|old| old.verified)),
+        revisions: old.map_or(1, |old| old.revisions + usize::from(!is_same)),
     };
     let mut after = model.clone();
-    // An import that says nothing new writes nothing, so it claims no handle anew either.
-    if old != Some(&stored) && !stored.handle.is_empty() {
+    // Who comes with a document claims the handle in it, whoever had it.
+    if account.document {
         after.handles.insert(stored.handle.clone(), did.clone());
     }
     after.repos.insert(did.clone(), stored);

@@ -810,7 +810,7 @@ mod tests {
         check("wider than it can be", &|raw| raw.widths[0] = 25);
         check("wider than it can be", &|raw| raw.widths[1] = 33);
         check("wider than it can be", &|raw| raw.widths[2] = 25);
-        check("wider than it can be", &|raw| raw.widths[3] = 13);
+        check("wider than it can be", &|raw| raw.widths[3] = 15);
         check("group 2 has no name", &|raw| raw.groups[2].0 = 3);
         check("group 1 is out of order", &|raw| raw.groups[1].0 = 0);
         check("group 2 is out of order", &|raw| raw.groups[1].0 = 2);

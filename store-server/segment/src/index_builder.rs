@@ -488,8 +488,8 @@ mod tests {
         assert_eq!(check(1_025, 0, 0), beyond);
         assert_eq!(check(0, 65_535, 0), Ok(()));
         assert_eq!(check(0, 65_536, 0), beyond);
-        assert_eq!(check(0, 0, 4_095), Ok(()));
-        assert_eq!(check(0, 0, 4_096), beyond);
+        assert_eq!(check(0, 0, 16_383), Ok(()));
+        assert_eq!(check(0, 0, 16_384), beyond);
     }
 
     #[test]

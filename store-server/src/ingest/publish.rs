@@ -136,6 +136,9 @@ impl Store {
             dropped.extend(retention.prune(&mut entry.extents));
             tables.put_segment(id, &segment)?;
             tables.put_repo(&did, current.as_ref(), &entry)?;
+            if judgement.claims() {
+                tables.claim(&did, &entry.handle)?;
+            }
             drop_all(tables, &dropped)?;
             Ok(Some(entry))
         })
@@ -161,6 +164,9 @@ impl Store {
             entry.status = status(Some(&current), &request);
             if entry != current {
                 tables.put_repo(&did, Some(&current), &entry)?;
+            }
+            if judgement.claims() {
+                tables.claim(&did, &entry.handle)?;
             }
             Ok(Some(entry))
         })?;

@@ -71,6 +71,11 @@ impl Judgement {
         })
     }
 
+    /// Says whether a DID document came with the import, so that the handle in it is claimed anew.
+    pub(super) fn claims(&self) -> bool {
+        self.claimed.is_some()
+    }
+
     /// Returns the handle that counts: the one claimed now, else the one known.
     pub(super) fn handle(&self, stored: Option<&RepoEntry>) -> String {
         let known = || stored.map(|stored| stored.handle.clone());
