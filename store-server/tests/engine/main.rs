@@ -1,0 +1,9 @@
+//! The engine without RPC: revisions, merges, deletions and commits of a [`Store`](carrack_store::Store), against models.
+
+mod chains;
+mod commits;
+mod deletions;
+mod merges;
+mod opening;
+mod retention;
+mod world;
