@@ -270,7 +270,11 @@ impl Catalog {
             .map(|change| (change.apply, change.fail))
             .unzip();
         if let Err(error) = guarded(|| self.commit_whole(changes)) {
-            self.freeze();
+            // A change that was given up before the commit leaves a sound file, unless it was the disk that failed.
+            let begin = || Ok(self.database().begin_write()?.abort()?);
+            if error.code() == Code::UnknownOutcome || guarded(begin).is_err() {
+                self.freeze();
+            }
             for fail in fails {
                 fail(&error);
             }

@@ -145,6 +145,7 @@ impl Owner {
         let mut sockets: Vec<PathBuf> = unix.iter().map(|(path, _)| path.clone()).collect();
         sockets.push(folder.0.join(SOCKET));
         let server = Server::start(&store, unix, &tcp, settings.workers)?;
+        store.start_background()?;
         Ok(Self {
             server,
             sockets,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use carrack_client::{Absent, Cursor, Listing, PageRequest, Range, Want};
+use carrack_client::{Absent, Cursor, Listing, PageRequest, Range, RecordData, Want};
 use carrack_schema::Code;
 use carrack_schema::limits::LIST_RECORDS_MAX;
+use carrack_store::DeleteTarget;
 use kit::{Changes, Mix, Order, RepoSpec, rng::Rng};
 
 use crate::door::{self, Door, must_import};
@@ -250,6 +251,102 @@ fn a_listing_goes_on_in_its_revision_when_the_repo_moves() {
             assert_eq!(got, expected);
             store.owner.shutdown();
         });
+    }
+}
+
+/// What may happen to a repo between two pages of a listing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Between {
+    NewerAndMerged,
+    RecordDeleted,
+    DeletedAndNewer,
+}
+
+#[test]
+fn a_cursor_goes_on_through_merges_deletions_and_lost_revisions() {
+    let old = RepoSpec {
+        records: 200,
+        seed: 48,
+        ..RepoSpec::default()
+    }
+    .build();
+    let changes = Changes {
+        added: 20,
+        changed: 10,
+        deleted: 20,
+    };
+    let new = old.next_version(&old.random_edits(1, changes));
+    for between in [
+        Between::NewerAndMerged,
+        Between::RecordDeleted,
+        Between::DeletedAndNewer,
+    ] {
+        for reverse in [false, true] {
+            door::through(Door::Unix, &async |store| {
+                must_import(&store.session, &old.car(Order::Pds)).await;
+                let range = Range {
+                    reverse,
+                    ..Range::default()
+                };
+                let reader = store.session.store().repo(old.did.as_str());
+                let listing = reader.list(range.clone(), Want::default());
+                let page = async |cursor: Option<Cursor>| {
+                    let request = PageRequest { cursor, limit: 70 };
+                    listing.page(request).await.unwrap().unwrap()
+                };
+                let keys = |records: &[RecordData]| -> Vec<String> {
+                    let key = |r: &RecordData| format!("{}/{}", r.collection, r.rkey);
+                    records.iter().map(key).collect()
+                };
+                let first = page(None).await;
+                let mut seen = keys(&first.records);
+                let mut expected = model(old.records.iter().map(|record| &*record.path), &range);
+                let engine = store.owner.store();
+                match between {
+                    Between::NewerAndMerged => {
+                        must_import(&store.session, &new.car(Order::Pds)).await;
+                        engine.compact(false, None).unwrap();
+                    }
+                    Between::RecordDeleted => {
+                        for at in [10, 100, 150] {
+                            let path = expected[at].parse().unwrap();
+                            let target = DeleteTarget::Record(old.did.clone(), path);
+                            engine.delete(&target, at == 100).unwrap();
+                        }
+                        // What was seen was seen.
+                        for at in [150, 100] {
+                            expected.remove(at);
+                        }
+                    }
+                    Between::DeletedAndNewer => {
+                        let target = DeleteTarget::Repo(old.did.clone());
+                        engine.delete(&target, true).unwrap();
+                        must_import(&store.session, &new.car(Order::Pds)).await;
+                        let all = model(new.records.iter().map(|record| &*record.path), &range);
+                        let last = seen.last().unwrap().clone();
+                        expected = seen.clone();
+                        let is_after =
+                            |key: &String| if reverse { *key < last } else { *key > last };
+                        expected.extend(all.into_iter().filter(is_after));
+                    }
+                }
+                let mut next = first.next;
+                let mut moved = Vec::new();
+                while next.is_some() {
+                    let more = page(next).await;
+                    seen.extend(keys(&more.records));
+                    moved.extend(more.moved_from);
+                    next = more.next;
+                }
+                assert_eq!(seen, expected, "{between:?}, reverse: {reverse}");
+                let expected_moves = match between {
+                    Between::DeletedAndNewer => vec![old.rev.to_string()],
+                    _ => Vec::new(),
+                };
+                assert_eq!(moved, expected_moves, "{between:?}");
+                store.owner.shutdown();
+            });
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Tests of the catalog: rows, changes, formats, failed commits.
 
+use carrack_segment::directory::File;
 use carrack_segment::directory::fs::Fs;
+use carrack_segment::{Lock, Map};
 
 use super::entry::tests::{entry, extent};
 use super::*;
@@ -112,6 +114,7 @@ fn a_change_that_fails_half_way_is_not_committed() {
     });
     assert_eq!(torn.map(|_| ()).unwrap_err().code(), Code::Fork);
     assert_eq!(catalog.repo(&did("b")).unwrap(), None);
+    put(&catalog, "b", &entry(2)).unwrap();
 }
 
 #[test]
@@ -213,4 +216,137 @@ fn a_catalog_that_is_gone_beside_segments_is_damage() {
     assert!(Catalog::open(&directory, true).is_ok());
     std::fs::write(folder.path().join(FILE), b"").unwrap();
     assert_eq!(refused(&directory), Code::Damaged);
+}
+
+/// A folder whose syncs fail once they are told to.
+#[derive(Debug)]
+struct FailingSync {
+    inner: Fs,
+    fails: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct FailingFile {
+    inner: Box<dyn File>,
+    fails: Arc<AtomicBool>,
+}
+
+impl FailingSync {
+    fn file(&self, file: io::Result<Box<dyn File>>) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(FailingFile {
+            inner: file?,
+            fails: self.fails.clone(),
+        }))
+    }
+}
+
+impl File for FailingFile {
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at(out, offset)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.inner.write_at(data, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.inner.set_len(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.fails.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the disk is gone")),
+            false => self.inner.sync(),
+        }
+    }
+}
+
+impl Directory for FailingSync {
+    fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
+        self.file(self.inner.open(name))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        self.file(self.inner.create(name))
+    }
+
+    fn map(&self, name: &str) -> io::Result<Map> {
+        self.inner.map(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn sync_dir(&self, folder: &str) -> io::Result<()> {
+        self.inner.sync_dir(folder)
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        self.inner.list(folder)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        self.inner.unlink(name)
+    }
+
+    fn create_dir(&self, name: &str) -> io::Result<()> {
+        self.inner.create_dir(name)
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Lock> {
+        self.inner.lock(name)
+    }
+}
+
+#[test]
+fn after_a_failed_commit_reads_go_on_and_writes_are_refused_until_it_is_reopened() {
+    let folder = tempfile::tempdir().unwrap();
+    let fails = Arc::new(AtomicBool::new(false));
+    let directory: Arc<dyn Directory> = Arc::new(FailingSync {
+        inner: Fs::open(folder.path()).unwrap(),
+        fails: fails.clone(),
+    });
+    let catalog = Catalog::open(&directory, false).unwrap();
+    for number in 0..200 {
+        put(&catalog, &number.to_string(), &entry(number)).unwrap();
+    }
+    fails.store(true, Ordering::Relaxed);
+    let mut codes = Vec::new();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|thread: u64| {
+                let catalog = &catalog;
+                scope.spawn(move || {
+                    let failed = put(catalog, &format!("new{thread}"), &entry(thread));
+                    failed.map(|_| ()).unwrap_err().code()
+                })
+            })
+            .collect();
+        codes.extend(writers.into_iter().map(|writer| writer.join().unwrap()));
+    });
+    assert!(codes.contains(&Code::UnknownOutcome), "{codes:?}");
+    assert!(
+        codes
+            .iter()
+            .all(|code| matches!(code, Code::UnknownOutcome | Code::Unavailable))
+    );
+    fails.store(false, Ordering::Relaxed);
+    let refused = put(&catalog, "x", &entry(1)).map(|_| ()).unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    let before = std::fs::read(folder.path().join(FILE)).unwrap();
+    for number in 0..200 {
+        let stored = catalog.repo(&did(&number.to_string())).unwrap();
+        assert_eq!(stored, Some(entry(number)));
+    }
+    assert_eq!(std::fs::read(folder.path().join(FILE)).unwrap(), before);
+    drop(catalog);
+    assert_eq!(std::fs::read(folder.path().join(FILE)).unwrap(), before);
+    let catalog = Catalog::open(&directory, true).unwrap();
+    assert_eq!(catalog.repo(&did("7")).unwrap(), Some(entry(7)));
+    put(&catalog, "x", &entry(1)).unwrap();
 }
