@@ -32,8 +32,8 @@ const FILE: &str = "catalog.redb";
 /// Its name while it is made: redb cannot open a file that a crash left half made.
 const NEW_FILE: &str = "catalog.redb.new";
 
-/// What redb may keep of the catalog in memory, in bytes.
-const CACHE_BYTES: usize = 8 << 20;
+/// What redb may keep of the catalog in memory, in bytes. So little in unit tests that their reads reach the file.
+const CACHE_BYTES: usize = if cfg!(test) { 8 << 10 } else { 8 << 20 };
 
 /// Version of the tables below. Another one is refused.
 const FORMAT: u32 = 2;
@@ -307,6 +307,33 @@ impl Catalog {
                 redb::Error::from(error),
             )
         })
+    }
+
+    /// Gives back the space in the file that its rows do not need. Everyone else waits meanwhile; if anyone is at it,
+    /// nothing is done.
+    ///
+    /// # Errors
+    /// The disk's; then nothing is written any more.
+    pub(crate) fn compact(&self) -> Result<()> {
+        let mut slot = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.is_frozen.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let Some(database) = Arc::get_mut(&mut slot) else {
+            return Ok(());
+        };
+        let compacted = guarded(|| match database.compact() {
+            Ok(_) | Err(redb::CompactionError::TransactionInProgress) => Ok(()),
+            Err(error) => Err(redb::Error::from(error).into()),
+        });
+        drop(slot);
+        if compacted.is_err() {
+            self.freeze();
+        }
+        compacted
     }
 
     /// Ends writing. Reads go on from the file as it is, with what redb has to repair kept in memory.

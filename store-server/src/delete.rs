@@ -5,8 +5,9 @@
 //! tree is rebuilt from them, and so that a later import does not bring it back. Of a deleted repo nothing stays; it may
 //! be imported again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
+use carrack_repack::head::{extent_key, split_extent_key};
 use carrack_repo::cbor;
 use carrack_schema::{AtUri, Cid, Code, Did, RecordPath};
 
@@ -18,7 +19,7 @@ use crate::retention::full_from;
 use crate::row::Content;
 use crate::store::Store;
 
-/// How often a record's deletion is tried over, while its repo changes.
+/// How often a deletion is tried over, while its repo changes.
 const ATTEMPTS_MAX: usize = 64;
 
 /// What to delete.
@@ -81,20 +82,67 @@ impl Store {
     }
 
     fn delete_repo(&self, did: &Did, by: i64) -> Result<u64> {
-        let did = did.clone();
-        self.change(move |tables| {
-            let current = tables.repo(&did)?.ok_or_else(|| {
+        for _ in 0..ATTEMPTS_MAX {
+            let entry = self.inner().catalog.repo(did)?.ok_or_else(|| {
                 Error::new(Code::NotFound, format!("the store does not hold {did}"))
             })?;
-            tables.remove_repo(&did, &current)?;
-            drop_all(tables, &current.extents)?;
-            // A segment that others are in stays, with the bytes.
-            for extent in &current.extents {
-                tables.must_purge(extent.segment, by)?;
+            let dead = self.dead_copies(did, &entry)?;
+            let head = entry.head();
+            let records = head.records.saturating_sub(head.deleted);
+            let did = did.clone();
+            let done = self.change(move |tables| {
+                if tables.repo(&did)?.as_ref() != Some(&entry) {
+                    return Ok(false);
+                }
+                tables.remove_repo(&did, &entry)?;
+                drop_all(tables, &entry.extents)?;
+                // A segment that others are in stays, with the bytes.
+                let live = entry.extents.iter().map(|extent| extent.segment);
+                for id in live.chain(dead) {
+                    tables.must_purge(id, by)?;
+                }
+                Ok(true)
+            })?;
+            if done {
+                return Ok(records.into());
             }
-            let head = current.head();
-            Ok(head.records.saturating_sub(head.deleted).into())
-        })
+        }
+        Err(busy(did))
+    }
+
+    /// Returns the segments with extents of a repo that its row does not name any more: of revisions that went.
+    fn dead_copies(&self, did: &Did, entry: &RepoEntry) -> Result<Vec<SegmentId>> {
+        let keys: HashSet<(SegmentId, Vec<u8>)> = entry
+            .extents
+            .iter()
+            .map(|extent| (extent.segment, extent_key(did.as_str(), extent.rev)))
+            .collect();
+        let is_dead = |id: SegmentId, key: &[u8]| {
+            split_extent_key(key).is_some_and(|(of, _)| of == did.as_str())
+                && !keys.contains(&(id, key.to_vec()))
+        };
+        let mut dead = Vec::new();
+        for (id, segment) in self.inner().catalog.segments()? {
+            // Shares add up to the file, so this one has nothing dead in it.
+            if segment.live_bytes >= segment.bytes {
+                continue;
+            }
+            match self.inner().segments.get(id) {
+                Ok(open) => {
+                    if open
+                        .file()
+                        .extents()
+                        .any(|extent| is_dead(id, extent.key()))
+                    {
+                        dead.push(id);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "a segment cannot be searched");
+                }
+            }
+        }
+        Ok(dead)
     }
 
     fn delete_record(&self, did: &Did, path: &RecordPath, by: i64) -> Result<u64> {
@@ -126,10 +174,7 @@ impl Store {
                 return Ok(records.into());
             }
         }
-        Err(Error::new(
-            Code::Overloaded,
-            "the repo changed again and again while a record of it was deleted; try again",
-        ))
+        Err(busy(did))
     }
 
     /// Returns a repo's row with a record hidden at every revision; none if the repo's files have gone meanwhile.
@@ -178,6 +223,7 @@ impl Store {
                 count_hidden(extent, row);
             }
         }
+        hidden.segments.extend(self.dead_copies(did, entry)?);
         let added = u32::try_from(hidden.cids.len()).unwrap_or(u32::MAX);
         hidden.entry.deletions = hidden.entry.deletions.saturating_add(added);
         Ok(Some(hidden))
@@ -194,12 +240,17 @@ impl Store {
     }
 }
 
+fn busy(did: &Did) -> Error {
+    let words = format!("{did} changed again and again while it was to be deleted; try again");
+    Error::new(Code::Overloaded, words)
+}
+
 /// What a record's deletion changes.
 struct Hidden {
     entry: RepoEntry,
     /// Of the blocks that were at the path.
     cids: BTreeSet<Cid>,
-    /// Where their bytes are.
+    /// Where their bytes are, or may be.
     segments: BTreeSet<SegmentId>,
 }
 

@@ -10,7 +10,8 @@ pub(crate) mod background;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use carrack_repack::NodeScript;
 use carrack_repack::head::split_extent_key;
@@ -36,6 +37,8 @@ const TIER_RATIO: u64 = 4;
 const TIER_BYTES_MIN: u64 = 64 << 10;
 /// Repos whose revisions are folded in one go.
 const FOLDS_MAX: usize = 64;
+/// Segments that a merge takes in after which the catalog's file is made smaller.
+const COMPACT_AFTER_SEGMENTS: usize = 256;
 /// How often a purge is tried over, while imports and deletions go on.
 const PURGE_ATTEMPTS_MAX: usize = 8;
 
@@ -46,7 +49,9 @@ pub(crate) struct Merges {
     running: Mutex<HashSet<SegmentId>>,
     /// Repos that may have more extents than they should.
     long: Mutex<BTreeSet<Did>>,
-    pub(crate) signal: std::sync::Arc<Signal>,
+    /// Whether a merge took so many rows out of the catalog that its file has room to give back.
+    was_large: AtomicBool,
+    pub(crate) signal: Arc<Signal>,
 }
 
 /// What one merge is to do.
@@ -111,9 +116,17 @@ impl Store {
     fn merge_next(&self, pace: &mut Pace<'_>) -> Result<bool> {
         let mut unmergeable = self.lock_merges();
         let Some(work) = self.next_work(&unmergeable)? else {
+            if self.inner().merges.was_large.swap(false, Ordering::Relaxed) {
+                self.inner().catalog.compact()?;
+            }
             return Ok(false);
         };
         self.rewrite(&work, &mut unmergeable, pace)?;
+        let is_large = work.sources.len() >= COMPACT_AFTER_SEGMENTS;
+        self.inner()
+            .merges
+            .was_large
+            .fetch_or(is_large, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -158,7 +171,7 @@ impl Store {
             }
             self.rewrite(&work, &mut unmergeable, pace)?;
         }
-        Ok(())
+        self.inner().catalog.compact()
     }
 
     /// Folds the oldest revisions of a repo that has too many, unless a merge runs: then that may do it.
@@ -669,26 +682,31 @@ impl<'a, 't> Swap<'a, 't> {
         let mut entry = current.clone();
         let pruned = self.retention.prune_merged(&mut entry.extents);
         self.dropped.extend(pruned);
+        let mut is_used = repo.extents.is_empty();
         for rewritten in &repo.extents {
-            self.extent(&mut entry.extents, rewritten);
+            is_used |= self.extent(&mut entry.extents, rewritten);
         }
+        // It may have been deleted and imported anew since.
+        self.is_late |= !is_used;
         if entry == current {
             return Ok(());
         }
         self.tables.put_repo(&repo.did, Some(&current), &entry)
     }
 
-    /// Puts an extent in the place of those it was made of, if they are there.
-    fn extent(&mut self, extents: &mut Vec<ExtentEntry>, rewritten: &Rewritten) {
+    /// Puts an extent in the place of those it was made of, if they are there; says whether they were.
+    fn extent(&mut self, extents: &mut Vec<ExtentEntry>, rewritten: &Rewritten) -> bool {
         let old = &rewritten.old;
         let is_run = |run: &[ExtentEntry]| run.iter().zip(old).all(|(a, b)| a.is(b));
         let at = extents.windows(old.len().max(1)).position(is_run);
         let sealed = self.sealed.get(rewritten.output);
         let live = self.live.get_mut(rewritten.output);
         let (Some(at), Some(sealed), Some(live)) = (at, sealed, live) else {
-            return;
+            return false;
         };
-        let Some(first) = extents.get(at) else { return };
+        let Some(first) = extents.get(at) else {
+            return false;
+        };
         let share = sealed.shares.get(rewritten.extent).copied().unwrap_or(0);
         live.extents += 1;
         live.live_bytes += share;
@@ -707,6 +725,7 @@ impl<'a, 't> Swap<'a, 't> {
         };
         self.dropped
             .extend(extents.splice(at..at + old.len(), [new]));
+        true
     }
 
     /// Writes the segments' rows, and returns the new segments that nobody needs.

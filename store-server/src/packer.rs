@@ -52,7 +52,8 @@ pub(crate) struct PackedSegment {
     pub(crate) id: SegmentId,
     /// Length of the file.
     pub(crate) bytes: u64,
-    /// Each extent's share of those bytes, in the order in which they were packed.
+    /// Each extent's share of those bytes, in the order in which they were packed. They add up to all of them: by that the
+    /// store knows whether a segment holds anything that no repo names.
     pub(crate) shares: Vec<u64>,
     pub(crate) cold: bool,
 }

@@ -218,6 +218,31 @@ fn a_catalog_that_is_gone_beside_segments_is_damage() {
     assert_eq!(refused(&directory), Code::Damaged);
 }
 
+#[test]
+fn a_catalog_gives_back_what_its_rows_do_not_need() {
+    let (folder, directory) = directory();
+    let catalog = Catalog::open(&directory, false).unwrap();
+    for number in 0..1_000 {
+        put(&catalog, &number.to_string(), &entry(number)).unwrap();
+    }
+    let length = || std::fs::metadata(folder.path().join(FILE)).unwrap().len();
+    for number in 0..990 {
+        catalog
+            .change(move |tables| {
+                let did = did(&number.to_string());
+                let old = tables.repo(&did)?.expect("it was put in");
+                tables.remove_repo(&did, &old)?;
+                tables.drop_extent(old.head())
+            })
+            .unwrap();
+    }
+    let before = length();
+    catalog.compact().unwrap();
+    assert!(length() < before / 2, "{} of {before}", length());
+    assert_eq!(catalog.repo(&did("995")).unwrap(), Some(entry(995)));
+    put(&catalog, "new", &entry(5)).unwrap();
+}
+
 /// A folder whose syncs fail once they are told to.
 #[derive(Debug)]
 struct FailingSync {
@@ -312,9 +337,12 @@ fn after_a_failed_commit_reads_go_on_and_writes_are_refused_until_it_is_reopened
         fails: fails.clone(),
     });
     let catalog = Catalog::open(&directory, false).unwrap();
-    for number in 0..200 {
+    for number in 0..2_000 {
         put(&catalog, &number.to_string(), &entry(number)).unwrap();
     }
+    // With nothing in memory, so that reads have to read.
+    drop(catalog);
+    let catalog = Catalog::open(&directory, true).unwrap();
     fails.store(true, Ordering::Relaxed);
     let mut codes = Vec::new();
     std::thread::scope(|scope| {
@@ -339,7 +367,7 @@ fn after_a_failed_commit_reads_go_on_and_writes_are_refused_until_it_is_reopened
     let refused = put(&catalog, "x", &entry(1)).map(|_| ()).unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     let before = std::fs::read(folder.path().join(FILE)).unwrap();
-    for number in 0..200 {
+    for number in 0..2_000 {
         let stored = catalog.repo(&did(&number.to_string())).unwrap();
         assert_eq!(stored, Some(entry(number)));
     }

@@ -1,7 +1,7 @@
 //! Deletions: hidden at once at every revision, off the disk by the deadline, and never back by themselves.
 
 use carrack_schema::{Code, Handle};
-use carrack_store::{DeleteTarget, ImportRequest, Keys};
+use carrack_store::{DeleteTarget, ImportRequest, Keys, StoreSettings};
 use kit::{Changes, Edit, Order, RepoSpec};
 
 use crate::world::{HOUR, World, check, import_all, open, read};
@@ -176,6 +176,38 @@ fn a_deleted_repo_is_gone_with_its_handle_and_may_come_again() {
     // It starts afresh: nothing is known of what was deleted before.
     import_all(world.store(), &repo);
     check(&open(world.store(), &repo.did), &repo, &[]);
+}
+
+#[test]
+fn copies_that_older_revisions_left_in_shared_segments_are_purged_too() {
+    for whole_repo in [false, true] {
+        let world = World::with(StoreSettings {
+            retention_revs: 1,
+            retention_hours: 0,
+            ..StoreSettings::default()
+        });
+        let (repo, other) = (secret_repo(7), secret_repo(8));
+        let plain = other.next_version(&[Edit::Put(PATH.into(), note(b"nothing"))]);
+        import_all(world.store(), &repo);
+        import_all(world.store(), &plain);
+        world.store().compact(false, None).unwrap();
+        // So many changes that the next version is stored in full, and the first one is dead where it is.
+        let many = Changes {
+            added: 80,
+            changed: 0,
+            deleted: 0,
+        };
+        let next = repo.next_version(&repo.random_edits(1, many));
+        import_all(world.store(), &next);
+        assert_eq!(world.files_with(SECRET).len(), 2);
+        let target = match whole_repo {
+            true => DeleteTarget::Repo(repo.did.clone()),
+            false => record(&repo),
+        };
+        world.store().delete(&target, true).unwrap();
+        assert_eq!(world.files_with(SECRET), [""; 0]);
+        check(&open(world.store(), &plain.did), &plain, &[]);
+    }
 }
 
 #[test]
