@@ -62,10 +62,12 @@ pub(crate) struct Catalog {
     cursor_key: [u8; CURSOR_KEY_BYTES],
 }
 
+/// Makes a change. False if it failed half way, so that others cannot be committed with it either.
+type Apply = Box<dyn FnOnce(&mut Tables<'_>) -> bool + Send>;
+
 /// A change that waits for its commit.
 struct Change {
-    /// Makes the change. False if it failed half way, so that the others cannot be committed either.
-    apply: Box<dyn FnOnce(&mut Tables<'_>) -> bool + Send>,
+    apply: Apply,
     /// Told when the commit failed.
     fail: Box<dyn FnOnce(&Error) + Send>,
 }
@@ -281,10 +283,7 @@ impl Catalog {
         }
     }
 
-    fn commit_whole(
-        &self,
-        changes: Vec<Box<dyn FnOnce(&mut Tables<'_>) -> bool + Send>>,
-    ) -> Result<()> {
+    fn commit_whole(&self, changes: Vec<Apply>) -> Result<()> {
         self.check_certain()?;
         let transaction = begin_write(&self.database())?;
         let is_changed = {

@@ -7,34 +7,31 @@
 //! what to do with the extents of one repo.
 
 pub(crate) mod background;
+mod outputs;
+mod pick;
 mod plan;
+mod swap;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use carrack_repack::NodeScript;
 use carrack_repack::head::split_extent_key;
-use carrack_repo::VerifiedRef;
-use carrack_schema::cid::Codec;
-use carrack_schema::limits::{EXTENTS_UNRETAINED_MAX, MERGE_SEGMENTS_MAX, MERGE_SEGMENTS_MIN};
+use carrack_schema::limits::{EXTENTS_UNRETAINED_MAX, MERGE_SEGMENTS_MAX};
 use carrack_schema::{Code, Did};
 
 use self::background::{Pace, Signal};
+use self::outputs::Outputs;
+use self::pick::{pick, purge_work};
 use self::plan::{Form, Step};
-use crate::catalog::{Deletions, ExtentEntry, RepoEntry, SegmentEntry, SegmentId, Tables};
-use crate::chain::{Chain, Link, ReadRow, RowTable};
+use self::swap::{RewrittenRepo, Swap};
+use crate::catalog::{RepoEntry, SegmentId};
+use crate::chain::{Chain, Link};
 use crate::error::{Error, Result};
-use crate::ingest::publish::drop_all;
-use crate::packer::{ExtentHead, PackedSegment, Packer};
+use crate::packer::PackedSegment;
 use crate::retention::Retention;
-use crate::row::{Content, cid_of};
 use crate::store::Store;
 
-/// The segments of one merge are at most so many times apart in size.
-const TIER_RATIO: u64 = 4;
-/// Below this many bytes all segments are of one size: an import of a few records.
-const TIER_BYTES_MIN: u64 = 64 << 10;
 /// Repos whose revisions are folded in one go.
 const FOLDS_MAX: usize = 64;
 /// Segments that a merge takes in after which the catalog's file is made smaller.
@@ -64,35 +61,6 @@ struct Work {
     /// Whether to fold the revisions of these repos even where that costs more than it saves.
     fold: bool,
     cold: bool,
-}
-
-/// An extent that was written again, and what it is to replace.
-struct Rewritten {
-    /// Extents that follow each other, newest first.
-    old: Vec<ExtentEntry>,
-    form: Form,
-    rows: u32,
-    tombstones: u32,
-    /// Which of the new segments it is in, and which extent there.
-    output: usize,
-    extent: usize,
-}
-
-/// What was written again of a repo, as it was then.
-struct RewrittenRepo {
-    did: Did,
-    deletions: u32,
-    extents: Vec<Rewritten>,
-}
-
-/// Writes new segments, each up to the target size.
-struct Outputs<'a> {
-    store: &'a Store,
-    cold: bool,
-    packer: Option<Packer>,
-    /// Extents in the packer's segment.
-    extents: usize,
-    sealed: Vec<PackedSegment>,
 }
 
 impl Store {
@@ -296,13 +264,7 @@ impl Store {
             None => self.repos_in(&work.sources, unmergeable)?,
         };
         let retention = self.retention();
-        let mut outputs = Outputs {
-            store: self,
-            cold: work.cold,
-            packer: None,
-            extents: 0,
-            sealed: Vec::new(),
-        };
+        let mut outputs = Outputs::new(self, work.cold);
         let mut repos = Vec::new();
         for did in dids {
             match self.rewrite_repo(&did, work, &retention, &mut outputs, pace) {
@@ -322,8 +284,7 @@ impl Store {
                 }
             }
         }
-        outputs.seal()?;
-        self.swap(repos, outputs.sealed, retention)
+        self.swap(repos, outputs.finish()?, retention)
     }
 
     /// Returns the repos that have extents in segments, in order.
@@ -438,380 +399,5 @@ enum Unmergeable {
 impl From<Error> for Unmergeable {
     fn from(error: Error) -> Self {
         Self::Error(error)
-    }
-}
-
-/// Returns the work of rewriting the segments that must be purged.
-fn purge_work(
-    segments: Vec<(SegmentId, SegmentEntry)>,
-    is_due: impl Fn(SegmentId, i64) -> bool,
-) -> Work {
-    let due: Vec<_> = segments
-        .into_iter()
-        .filter(|(id, entry)| entry.purge_by.is_some_and(|by| is_due(*id, by)))
-        .take(MERGE_SEGMENTS_MAX)
-        .collect();
-    Work {
-        cold: !due.is_empty() && due.iter().all(|(_, entry)| entry.cold),
-        sources: due.into_iter().map(|(id, _)| id).collect(),
-        ..Work::default()
-    }
-}
-
-/// Picks segments to merge: many of one size, else one that is more than half of it dead.
-fn pick(segments: Vec<(SegmentId, SegmentEntry)>, target: u64) -> Option<Work> {
-    let mut tiers: BTreeMap<(bool, u32), Vec<(SegmentId, SegmentEntry)>> = BTreeMap::new();
-    let mut dead = None;
-    for (id, entry) in segments {
-        if entry.live_bytes < entry.bytes / 2 {
-            dead.get_or_insert((id, entry));
-        }
-        if entry.live_bytes <= target / 2 {
-            let tier = (entry.live_bytes / TIER_BYTES_MIN)
-                .checked_ilog(TIER_RATIO)
-                .map_or(0, |tier| tier + 1);
-            tiers
-                .entry((entry.cold, tier))
-                .or_default()
-                .push((id, entry));
-        }
-    }
-    let merge = |picked: &[(SegmentId, SegmentEntry)]| Work {
-        cold: picked.iter().all(|(_, entry)| entry.cold),
-        sources: picked.iter().map(|(id, _)| *id).collect(),
-        ..Work::default()
-    };
-    for tier in tiers.values() {
-        let mut bytes = 0;
-        let fit = tier
-            .iter()
-            .take(MERGE_SEGMENTS_MAX)
-            .take_while(|(_, entry)| {
-                bytes += entry.live_bytes;
-                bytes <= target
-            });
-        // Of the largest two fill a segment, and waiting for more would save nothing.
-        let fit = fit.count();
-        let is_full = fit < tier.len() && fit >= 2;
-        if fit >= MERGE_SEGMENTS_MIN || is_full {
-            return tier.get(..fit).map(merge);
-        }
-    }
-    dead.map(|dead| merge(&[dead]))
-}
-
-impl Outputs<'_> {
-    /// Writes one extent.
-    fn extent(
-        &mut self,
-        did: &Did,
-        old: &[ExtentEntry],
-        form: Form,
-        chain: &Chain,
-        deletions: &Deletions,
-        pace: &mut Pace<'_>,
-    ) -> Result<Rewritten> {
-        let (output, extent) = (self.sealed.len(), self.extents);
-        let head = chain.head()?;
-        let mut packer = match self.packer.take() {
-            Some(packer) => packer,
-            None => {
-                let id = self.store.new_segment_id()?;
-                Packer::create(&self.store.inner().directory, id, self.cold)?
-            }
-        };
-        packer.begin(did, head.entry().rev)?;
-        let mut rows = RowWriter {
-            packer: &mut packer,
-            deletions,
-            pace,
-        };
-        let (nodes, is_diff) = match form {
-            Form::Copy => (rows.copy(chain)?, head.entry().is_diff),
-            Form::Diff => (rows.diff(chain, old.len())?, true),
-            Form::Full => (rows.full(chain)?, false),
-        };
-        let counts = packer.end(&ExtentHead {
-            commit: head.commit(),
-            records: head.entry().records.into(),
-            is_diff,
-            nodes: &nodes,
-        })?;
-        self.extents += 1;
-        let is_full = packer.bytes() >= self.store.inner().settings.segment_bytes_target;
-        self.packer = Some(packer);
-        if is_full {
-            self.seal()?;
-        }
-        Ok(Rewritten {
-            old: old.to_vec(),
-            form,
-            rows: counts.rows,
-            tombstones: counts.tombstones,
-            output,
-            extent,
-        })
-    }
-
-    fn seal(&mut self) -> Result<()> {
-        self.extents = 0;
-        if let Some(packer) = self.packer.take() {
-            match packer.finish() {
-                Ok(sealed) => self.sealed.push(sealed),
-                Err(error) => {
-                    self.discard();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes what was sealed.
-    fn discard(&mut self) {
-        self.packer = None;
-        for segment in self.sealed.drain(..) {
-            self.store.discard(segment.id);
-        }
-    }
-}
-
-/// Writes the rows of an extent that a merge makes, less what was deleted.
-struct RowWriter<'a, 'b> {
-    packer: &'a mut Packer,
-    deletions: &'a Deletions,
-    pace: &'a mut Pace<'b>,
-}
-
-impl RowWriter<'_, '_> {
-    /// Writes the rows of one extent as they are.
-    fn copy(&mut self, chain: &Chain) -> Result<NodeScript> {
-        let head = chain.head()?;
-        for row in 0..head.index()?.rows() {
-            self.push(&chain.row(crate::chain::RowAt { link: 0, row })?)?;
-        }
-        head.nodes()
-    }
-
-    /// Writes all rows of a revision.
-    fn full(&mut self, chain: &Chain) -> Result<NodeScript> {
-        let table = RowTable::of(chain)?;
-        for number in 0..table.rows() {
-            if let Some(at) = table.at(number) {
-                self.push(&chain.row(at)?)?;
-            }
-        }
-        Ok(NodeScript::full(chain.node_digests(0)?))
-    }
-
-    /// Writes what the newest extents, so many, change of what is below them.
-    fn diff(&mut self, chain: &Chain, links: usize) -> Result<NodeScript> {
-        for at in chain.diff_rows(links)?.into_values() {
-            let row = chain.row(at)?;
-            // A record that came and went between leaves nothing to hide.
-            if !row.row.is_gone()? || chain.is_below(links, &row)? {
-                self.push(&row)?;
-            }
-        }
-        Ok(NodeScript::between(
-            &chain.node_digests(links)?,
-            &chain.node_digests(0)?,
-        ))
-    }
-
-    fn push(&mut self, read: &ReadRow<'_>) -> Result<()> {
-        let (collection, rkey) = (read.collection, read.rkey.as_str());
-        match read.row.content()? {
-            Content::DagCbor(bytes) => {
-                if !self.deletions.is_empty() {
-                    let (path, cid) = (format!("{collection}/{rkey}"), cid_of(&bytes));
-                    if self.deletions.hide(&path, || Ok(cid))? {
-                        // The tree is rebuilt from its CID.
-                        return self.packer.push_missing(collection, rkey, &cid);
-                    }
-                }
-                self.pace.spend(bytes.len() as u64)?;
-                let block = VerifiedRef::of(Codec::DagCbor, &bytes);
-                self.packer.push(collection, rkey, &block)
-            }
-            Content::Missing(cid) => self.packer.push_missing(collection, rkey, &cid),
-            Content::Gone => self.packer.push_gone(collection, rkey),
-        }
-    }
-}
-
-/// The change of the catalog that swaps a merge's segments in.
-struct Swap<'a, 't> {
-    tables: &'a mut Tables<'t>,
-    sealed: &'a [PackedSegment],
-    retention: Retention,
-    /// Of each new segment, what repos name of it.
-    live: Vec<SegmentEntry>,
-    dropped: Vec<ExtentEntry>,
-    /// Whether something was deleted while the merge ran that it may have written.
-    is_late: bool,
-}
-
-impl<'a, 't> Swap<'a, 't> {
-    fn new(
-        tables: &'a mut Tables<'t>,
-        sealed: &'a [PackedSegment],
-        retention: Retention,
-    ) -> Result<Self> {
-        let live = sealed.iter().map(|segment| SegmentEntry {
-            bytes: segment.bytes,
-            cold: segment.cold,
-            ..SegmentEntry::default()
-        });
-        Ok(Self {
-            tables,
-            live: live.collect(),
-            sealed,
-            retention,
-            dropped: Vec::new(),
-            is_late: false,
-        })
-    }
-
-    fn repo(&mut self, repo: &RewrittenRepo) -> Result<()> {
-        let current = self.tables.repo(&repo.did)?;
-        let Some(current) = current.filter(|row| row.deletions == repo.deletions) else {
-            self.is_late |= !repo.extents.is_empty();
-            return Ok(());
-        };
-        let mut entry = current.clone();
-        let pruned = self.retention.prune_merged(&mut entry.extents);
-        self.dropped.extend(pruned);
-        let mut is_used = repo.extents.is_empty();
-        for rewritten in &repo.extents {
-            is_used |= self.extent(&mut entry.extents, rewritten);
-        }
-        // It may have been deleted and imported anew since.
-        self.is_late |= !is_used;
-        if entry == current {
-            return Ok(());
-        }
-        self.tables.put_repo(&repo.did, Some(&current), &entry)
-    }
-
-    /// Puts an extent in the place of those it was made of, if they are there; says whether they were.
-    fn extent(&mut self, extents: &mut Vec<ExtentEntry>, rewritten: &Rewritten) -> bool {
-        let old = &rewritten.old;
-        let is_run = |run: &[ExtentEntry]| run.iter().zip(old).all(|(a, b)| a.is(b));
-        let at = extents.windows(old.len().max(1)).position(is_run);
-        let sealed = self.sealed.get(rewritten.output);
-        let live = self.live.get_mut(rewritten.output);
-        let (Some(at), Some(sealed), Some(live)) = (at, sealed, live) else {
-            return false;
-        };
-        let Some(first) = extents.get(at) else {
-            return false;
-        };
-        let share = sealed.shares.get(rewritten.extent).copied().unwrap_or(0);
-        live.extents += 1;
-        live.live_bytes += share;
-        // The row's own words, not those of then: a signature may have been checked meanwhile.
-        let new = ExtentEntry {
-            segment: sealed.id,
-            is_diff: match rewritten.form {
-                Form::Copy => first.is_diff,
-                Form::Diff => true,
-                Form::Full => false,
-            },
-            rows: rewritten.rows,
-            tombstones: rewritten.tombstones,
-            bytes_stored: share,
-            ..first.clone()
-        };
-        self.dropped
-            .extend(extents.splice(at..at + old.len(), [new]));
-        true
-    }
-
-    /// Writes the segments' rows, and returns the new segments that nobody needs.
-    fn finish(self, purge_by: i64) -> Result<Vec<SegmentId>> {
-        let mut unused = Vec::new();
-        for (segment, mut entry) in self.sealed.iter().zip(self.live) {
-            if entry.extents == 0 {
-                unused.push(segment.id);
-                continue;
-            }
-            entry.purge_by = self.is_late.then_some(purge_by);
-            self.tables.put_segment(segment.id, &entry)?;
-        }
-        drop_all(self.tables, &self.dropped)?;
-        Ok(unused)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn segments(sizes: &[u64]) -> Vec<(SegmentId, SegmentEntry)> {
-        let segments = (1..).zip(sizes).map(|(i, &bytes)| {
-            let entry = SegmentEntry {
-                bytes,
-                live_bytes: bytes,
-                extents: 1,
-                ..SegmentEntry::default()
-            };
-            (SegmentId(ulid::Ulid(i)), entry)
-        });
-        segments.collect()
-    }
-
-    fn picked(segments: Vec<(SegmentId, SegmentEntry)>) -> Vec<u128> {
-        let work = pick(segments, 256 << 20).unwrap_or_default();
-        let mut ids: Vec<u128> = work.sources.iter().map(|id| id.0.0).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    #[test]
-    fn many_of_one_size_are_merged_and_few_are_not() {
-        const MIB: u64 = 1 << 20;
-        assert_eq!(picked(segments(&[4_000; 7])), [0_u128; 0]);
-        assert_eq!(picked(segments(&[4_000; 8])).len(), 8);
-        assert_eq!(picked(segments(&[4_000; 3_000])).len(), 3_000);
-        // One large segment among small ones is left alone.
-        let mut sizes = vec![4_000; 8];
-        sizes.insert(3, 50 * MIB);
-        assert_eq!(picked(segments(&sizes)), [1, 2, 3, 5, 6, 7, 8, 9]);
-        // As many as fill a segment.
-        assert_eq!(picked(segments(&[100 * MIB; 5])).len(), 2);
-        assert_eq!(picked(segments(&[200 * MIB; 50])), [0_u128; 0]);
-    }
-
-    #[test]
-    fn a_segment_that_is_mostly_dead_is_rewritten() {
-        let mut all = segments(&[1_000_000; 3]);
-        all[1].1.live_bytes = 499_999;
-        assert_eq!(picked(all), [2]);
-    }
-
-    #[test]
-    fn a_byte_is_written_a_few_times_only() {
-        // As imports come, one by one, each of 300 KB; merges are done at once.
-        const TARGET: u64 = 64 << 20;
-        let (mut sizes, mut written) = (Vec::new(), 0);
-        for _ in 0..2_000 {
-            sizes.push(300_000);
-            while let Some(work) = pick(segments(&sizes), TARGET) {
-                let ids: HashSet<usize> =
-                    work.sources.iter().map(|id| id.0.0 as usize - 1).collect();
-                let merged: u64 = ids.iter().map(|&i| sizes[i]).sum();
-                let mut at = 0;
-                sizes.retain(|_| {
-                    at += 1;
-                    !ids.contains(&(at - 1))
-                });
-                sizes.push(merged);
-                written += merged;
-            }
-        }
-        let total = 2_000 * 300_000;
-        assert!(written <= 4 * total, "{written} bytes written for {total}");
-        assert!(sizes.len() <= 60, "{sizes:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! redb on a [`File`] of a `Directory`: [`Backend`] for reading and writing, [`Frozen`] for reading what is there.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -127,13 +128,11 @@ impl redb::StorageBackend for Frozen {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut over = self.lock();
         blocks(offset, data.len(), |number, start, done, count| {
-            if !over.blocks.contains_key(&number) {
-                let block = self.block_of_file(number)?;
-                over.blocks.insert(number, block);
-            }
-            if let Some(block) = over.blocks.get_mut(&number) {
-                block[start..start + count].copy_from_slice(&data[done..done + count]);
-            }
+            let block = match over.blocks.entry(number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(self.block_of_file(number)?),
+            };
+            block[start..start + count].copy_from_slice(&data[done..done + count]);
             Ok(())
         })
     }

@@ -208,7 +208,7 @@ fn check_points(repo: &Repo, version: &kit::Repo, expected: &Records) {
             (Lookup::Found(found), Some(bytes)) => {
                 assert_eq!(&*found.bytes().unwrap(), bytes.as_slice());
                 if i % 16 == 0 {
-                    assert_eq!(found.cid(), record.cid);
+                    assert_eq!(found.cid().unwrap(), record.cid);
                     let proof = repo.prove(&path, &mut Vec::new()).unwrap();
                     assert!(proof.present);
                 }
