@@ -27,21 +27,33 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measure the store beside other engines and write BENCHMARKS.md: `cargo xtask bench --help` lists the choices
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Arguments of the bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Codegen { check } => codegen::run(check),
-        Task::Gen { args } => generate(&args),
+        Task::Gen { args } => cargo(&["run", "-p", "carrack-tests", "--example", "gen"], &args),
+        Task::Bench { args } => cargo(&["run", "--locked", "--manifest-path", BENCH], &args),
     }
 }
 
-/// Runs the test kit's generator; xtask itself sees no crate of the workspace.
-fn generate(args: &[String]) -> Result<()> {
+/// The bench is a workspace of its own.
+const BENCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bench/Cargo.toml");
+
+/// Runs a release build of a program of the project; xtask itself sees no crate of the workspace.
+fn cargo(run: &[&str], args: &[String]) -> Result<()> {
     let status = std::process::Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--release", "-p", "carrack-tests", "--example", "gen", "--"])
+        .args(run)
+        .args(["--quiet", "--release", "--"])
         .args(args)
         .status()?;
-    anyhow::ensure!(status.success(), "the generator failed ({status})");
+    anyhow::ensure!(status.success(), "{run:?} failed ({status})");
     Ok(())
 }
