@@ -109,6 +109,12 @@ pub(crate) trait Engine {
     /// Waits until nothing goes on in the background and the files have their final size.
     fn settle(&mut self) -> Result<()>;
 
+    /// Rewrites everything in the smallest form the engine has, if it has one for what is seldom read, and says whether
+    /// it has.
+    fn chill(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Sets the keys and the field that the following reads are about.
     fn prepare(&mut self, paths: &[&str], field: &Field) -> Result<()>;
 

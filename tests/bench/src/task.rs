@@ -92,6 +92,8 @@ pub(crate) enum Answer {
 pub(crate) struct EngineAnswer {
     pub(crate) import: Option<Cost>,
     pub(crate) on_disk: OnDisk,
+    /// In the engine's form for what is seldom read.
+    pub(crate) on_disk_cold: Option<OnDisk>,
     pub(crate) get: Option<Latency>,
     pub(crate) fields: BTreeMap<String, Latency>,
     pub(crate) page: Option<Latency>,
@@ -255,6 +257,9 @@ fn measure_engine(
         measured.gets(rows, reads)?;
         measured.pages(rows, reads)?;
         measured.scan(rows, reads)?;
+    }
+    if engine.chill()? {
+        answer.on_disk_cold = Some(engine.bytes_on_disk()?);
     }
     Ok(answer)
 }

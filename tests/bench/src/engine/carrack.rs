@@ -1,6 +1,6 @@
 //! Our store, in process.
 //!
-//! [`settle`], [`field`] and [`scan`] are where the bench meets abilities of the store that are still growing: each
+//! [`settle`], [`chill`], [`field`] and [`scan`] are where the bench meets abilities of the store that are still growing: each
 //! is the one place to change.
 
 use std::path::{Path, PathBuf};
@@ -38,6 +38,11 @@ pub(crate) fn opened_in(folder: &Path) -> Result<Store> {
 /// Waits for what the store does in the background. Nothing yet: the merge of small segments is awaited here once
 /// it exists.
 fn settle(_store: &Store) {}
+
+/// Compacts everything to the cold form, and says whether there is one. Not yet.
+fn chill(_store: &Store) -> bool {
+    false
+}
 
 /// Appends one field of a record.
 ///
@@ -128,6 +133,10 @@ impl Engine for Carrack {
     fn settle(&mut self) -> Result<()> {
         settle(&self.store);
         Ok(())
+    }
+
+    fn chill(&mut self) -> Result<bool> {
+        Ok(chill(&self.store))
     }
 
     fn prepare(&mut self, paths: &[&str], field: &Field) -> Result<()> {
