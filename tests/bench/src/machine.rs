@@ -15,7 +15,8 @@ pub(crate) fn describe() -> String {
         "{model}, {cores} cores, {features}; {memory:.0} GiB of memory; Linux {kernel}; {rustc}, release build",
         features = features(),
         memory = kib as f64 / (1 << 20) as f64,
-        kernel = kernel.trim(),
+        // The builder's own suffix says nothing about the figures.
+        kernel = kernel.trim().split('-').next().unwrap_or_default(),
         rustc = rustc(),
     )
 }
