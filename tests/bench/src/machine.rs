@@ -12,12 +12,17 @@ pub(crate) fn describe() -> String {
     let kib: u64 = kib.trim_end_matches(" kB").parse().unwrap_or(0);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!(
-        "{model}, {cores} cores, {features}; {memory:.0} GiB of memory; Linux {kernel}; {rustc}, release build",
+        "{model}, {cores} cores, {features}; {memory:.0} GiB of memory; Linux {kernel}; {rustc}, {build} build",
         features = features(),
         memory = kib as f64 / (1 << 20) as f64,
         // The builder's own suffix says nothing about the figures.
         kernel = kernel.trim().split('-').next().unwrap_or_default(),
         rustc = rustc(),
+        build = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        },
     )
 }
 
