@@ -89,7 +89,17 @@ impl Store {
             }
             return Ok(false);
         };
-        self.rewrite(&work, &mut unmergeable, pace)?;
+        let done = self.rewrite(&work, &mut unmergeable, pace);
+        if let (Err(error), Some(dids)) = (&done, &work.dids)
+            && error.code() == Code::Damaged
+        {
+            // They would be next again, and everyone else would wait.
+            let mut long = self.lock_long();
+            dids.iter().for_each(|did| {
+                long.remove(did);
+            });
+        }
+        done?;
         let is_large = work.sources.len() >= COMPACT_AFTER_SEGMENTS;
         self.inner()
             .merges

@@ -74,17 +74,23 @@ fn unsafe_code_is_in_one_file() {
 
 #[test]
 fn the_engine_reaches_the_disk_through_its_directory_only() {
-    const ENGINE: [&str; 4] = [
+    const ENGINE: [&str; 6] = [
         "store-server/repo/src",
         "store-server/repack/src",
         "store-server/segment/src",
         "store-server/src/ingest",
+        "store-server/src/catalog",
+        "store-server/src/merge",
     ];
-    const ENGINE_FILES: [&str; 4] = [
+    const ENGINE_FILES: [&str; 8] = [
         "store-server/src/store.rs",
-        "store-server/src/catalog.rs",
-        "store-server/src/ingest.rs",
         "store-server/src/cursor.rs",
+        "store-server/src/chain.rs",
+        "store-server/src/delete.rs",
+        "store-server/src/open_segments.rs",
+        "store-server/src/packer.rs",
+        "store-server/src/retention.rs",
+        "store-server/src/snapshot.rs",
     ];
     for (path, text) in sources() {
         let in_engine = ENGINE.iter().any(|folder| path.starts_with(folder))

@@ -327,6 +327,71 @@ fn import_interleaved(between: Between, is_since: bool, looks: u32) -> bool {
 }
 
 #[test]
+fn a_crash_between_the_steps_of_a_merge_loses_nothing() {
+    for is_purge in [false, true] {
+        let mut looks = 0;
+        while crash_at(looks, is_purge) {
+            looks += 1;
+        }
+        assert!(looks >= 3);
+    }
+}
+
+/// Copies the folder between the steps of a merge, as a crash would leave it; false if there are not so many steps.
+fn crash_at(looks: u32, is_purge: bool) -> bool {
+    let world = World::new();
+    let repos = repos(9, 12);
+    for repo in &repos {
+        import_all(world.store(), repo);
+    }
+    let deleted = repos[4].records[3].clone();
+    let path = deleted.path.parse().unwrap();
+    let target = DeleteTarget::Record(repos[4].did.clone(), path);
+    let mut crashed = World::new();
+    drop(crashed.take());
+    let (from, to) = (
+        world.folder.path().to_owned(),
+        crashed.folder.path().to_owned(),
+    );
+    let copy = move || {
+        for folder in ["", "segments", "tmp"] {
+            for file in std::fs::read_dir(from.join(folder)).unwrap() {
+                let file = file.unwrap();
+                if file.file_type().unwrap().is_file() {
+                    std::fs::copy(file.path(), to.join(folder).join(file.file_name())).unwrap();
+                }
+            }
+        }
+    };
+    if is_purge {
+        // The first look is the deletion's own.
+        world.clock.at_look(looks + 1, copy);
+        world.store().delete(&target, true).unwrap();
+    } else {
+        world.clock.at_look(looks, copy);
+        world.store().merge_all().unwrap();
+    }
+    if !world.clock.was_reached() {
+        return false;
+    }
+    crashed.reopen();
+    for repo in &repos {
+        let hidden = match is_purge && repo.did == repos[4].did {
+            true => vec![(deleted.path.clone(), deleted.cid)],
+            false => Vec::new(),
+        };
+        check(&open(crashed.store(), &repo.did), repo, &hidden);
+    }
+    if is_purge {
+        // The obligation has survived.
+        crashed.clock.pass(23 * HOUR);
+        crashed.store().merge_all().unwrap();
+        assert_eq!(crashed.files_with(&deleted.bytes), [""; 0]);
+    }
+    true
+}
+
+#[test]
 fn a_damaged_repo_stays_where_it_is_and_the_others_are_merged() {
     let mut world = World::new();
     let repos = repos(12, 30);
