@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
-use kit::{Curve, Damaged, Mix, Order, Repo, RepoSpec, damage};
+use kit::{Changes, Curve, Damaged, Mix, Order, Repo, RepoSpec, damage};
 
 /// Writes a synthetic AT Protocol repo: PREFIX.pds.car and/or PREFIX.pre.car, PREFIX.records.tsv (path, CID) and
 /// PREFIX.did.json (the DID document). The same options write the same bytes.
@@ -33,6 +33,9 @@ struct Options {
     /// Start of the names of the files written
     #[arg(long, value_name = "PREFIX")]
     out: PathBuf,
+    /// Number of revisions; those after the first go to PREFIX.v2.pds.car and so on
+    #[arg(long, default_value_t = 1)]
+    versions: usize,
     /// Also write every damaged variant as PREFIX.damaged/NAME.car, and what to expect of them as
     /// PREFIX.damaged/expect.tsv
     #[arg(long)]
@@ -85,18 +88,32 @@ fn main() -> io::Result<()> {
         ..RepoSpec::default()
     };
     let repo = spec.build();
-    if options.order != OrderName::Pds {
-        write_car(&options, &repo, "pre.car", Order::PreOrder)?;
-    }
-    if options.order != OrderName::Pre {
-        write_car(&options, &repo, "pds.car", Order::Pds)?;
-    }
+    write_cars(&options, &repo, "")?;
     write_records(&options, &repo)?;
     fs::write(named(&options, "did.json"), format!("{}\n", repo.did_doc))?;
     if options.damaged {
         write_damaged(&options, &damage::all(&repo))?;
     }
-    summarize(&repo, &mut io::stdout().lock())
+    let mut out = io::stdout().lock();
+    summarize(&repo, &mut out)?;
+    let mut newest = repo;
+    for number in 2..=options.versions {
+        newest = next_version(&newest, number as u64);
+        write_cars(&options, &newest, &format!("v{number}."))?;
+        writeln!(out, "version\t{number}\t{}", newest.rev)?;
+    }
+    Ok(())
+}
+
+/// Returns a later revision: a twentieth of the records is changed, as many are added and gone.
+fn next_version(repo: &Repo, seed: u64) -> Repo {
+    let some = repo.records.len() / 20;
+    let changes = Changes {
+        added: some + 1,
+        changed: some,
+        deleted: some,
+    };
+    repo.next_version(&repo.random_edits(seed, changes))
 }
 
 fn named(options: &Options, suffix: &str) -> PathBuf {
@@ -104,6 +121,16 @@ fn named(options: &Options, suffix: &str) -> PathBuf {
     name.push(".");
     name.push(suffix);
     name.into()
+}
+
+fn write_cars(options: &Options, repo: &Repo, version: &str) -> io::Result<()> {
+    if options.order != OrderName::Pds {
+        write_car(options, repo, &format!("{version}pre.car"), Order::PreOrder)?;
+    }
+    if options.order != OrderName::Pre {
+        write_car(options, repo, &format!("{version}pds.car"), Order::Pds)?;
+    }
+    Ok(())
 }
 
 fn write_car(options: &Options, repo: &Repo, suffix: &str, order: Order) -> io::Result<()> {

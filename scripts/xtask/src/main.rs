@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own tasks, in Rust, so that they need nothing installed.
 
 mod codegen;
+mod kill_loop;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -20,6 +21,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Kill a serving store at random moments under load, and check that it lost nothing it had acknowledged
+    KillLoop(kill_loop::Options),
     /// Write synthetic repos to disk: `cargo xtask gen --help` lists the choices
     #[command(disable_help_flag = true)]
     Gen {
@@ -39,21 +42,34 @@ enum Task {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Codegen { check } => codegen::run(check),
-        Task::Gen { args } => cargo(&["run", "-p", "carrack-tests", "--example", "gen"], &args),
-        Task::Bench { args } => cargo(&["run", "--locked", "--manifest-path", BENCH], &args),
+        Task::Bench { args } => bench(&args),
+        Task::KillLoop(options) => kill_loop::run(&options),
+        Task::Gen { args } => generate(&["--release"], &args).map(|said| print!("{said}")),
     }
+}
+
+/// Runs the test kit's generator and returns what it says; xtask itself sees no crate of the workspace.
+fn generate(profile: &[&str], args: &[String]) -> Result<String> {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "-p", "carrack-tests", "--example", "gen"])
+        .args(profile)
+        .arg("--")
+        .args(args)
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    anyhow::ensure!(output.status.success(), "the generator failed ({})", output.status);
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The bench is a workspace of its own.
 const BENCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bench/Cargo.toml");
 
-/// Runs a release build of a program of the project; xtask itself sees no crate of the workspace.
-fn cargo(run: &[&str], args: &[String]) -> Result<()> {
+/// Runs a release build of the benchmarks.
+fn bench(args: &[String]) -> Result<()> {
     let status = std::process::Command::new(env!("CARGO"))
-        .args(run)
-        .args(["--quiet", "--release", "--"])
+        .args(["run", "--locked", "--manifest-path", BENCH, "--quiet", "--release", "--"])
         .args(args)
         .status()?;
-    anyhow::ensure!(status.success(), "{run:?} failed ({status})");
+    anyhow::ensure!(status.success(), "the benchmarks failed ({status})");
     Ok(())
 }
