@@ -9,6 +9,7 @@
 
 mod backend;
 pub(crate) mod entry;
+mod frozen;
 
 use std::io;
 use std::ops::Bound;
@@ -20,8 +21,9 @@ use carrack_schema::{Cid, Code, Did, RecordPath};
 use carrack_segment::directory::Directory;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
-use self::backend::{Backend, Frozen};
+use self::backend::Backend;
 pub(crate) use self::entry::{Deletions, ExtentEntry, RepoEntry, SegmentEntry, SegmentId};
+use self::frozen::Frozen;
 use crate::commit_queue::CommitQueue;
 use crate::entropy::random;
 use crate::error::{Error, Result, damaged};
@@ -99,7 +101,7 @@ impl Catalog {
         } else {
             directory.open(FILE)
         };
-        let database = open_database(Backend(file.map_err(unreadable)?))?;
+        let database = open_database(Backend::new(file.map_err(unreadable)?))?;
         let cursor_key = prepare(&database, has_segments)?;
         if is_new {
             // The tables' commit was synced, so what gets the name is whole.

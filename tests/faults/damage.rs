@@ -217,6 +217,10 @@ fn damage_in_the_catalog_is_found_or_harmless() {
                 Err(error) if error.code() == Code::Damaged => {
                     report.count("openings that found it", 1);
                 }
+                // The versions of redb's two commit slots, which it reads before their checksums.
+                Err(error)
+                    if error.code() == Code::Unavailable
+                        && matches!(damage, Damage::Flip { at: 64 | 192, .. }) => {}
                 Err(error) => return Err(format!("{}: {}", error.code(), error.chain())),
                 Ok(store) => {
                     let errors = base
