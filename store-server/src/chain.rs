@@ -48,6 +48,10 @@ impl Link {
         })
     }
 
+    pub(crate) fn segment(&self) -> &RecordSegment {
+        &self.segment
+    }
+
     pub(crate) fn entry(&self) -> &ExtentEntry {
         &self.entry
     }
@@ -267,11 +271,11 @@ impl Chain {
 
 /// A run of rows that follow each other in one link and in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
+pub(crate) struct Run {
     /// Number in the table of its first row.
-    first: u32,
-    at: RowAt,
-    count: u32,
+    pub(crate) first: u32,
+    pub(crate) at: RowAt,
+    pub(crate) count: u32,
 }
 
 /// The rows of a chain in key order, numbered from 0. Takes memory by the rows of diffs, not by those of the repo.
@@ -353,6 +357,24 @@ impl RowTable {
 
     pub(crate) fn rows(&self) -> u32 {
         self.rows
+    }
+
+    /// Returns the runs that rows of these numbers are in, cut to them.
+    pub(crate) fn runs(&self, numbers: std::ops::Range<u32>) -> impl Iterator<Item = Run> {
+        let from = self
+            .runs
+            .partition_point(|run| run.first + run.count <= numbers.start);
+        let runs = self.runs.get(from..).unwrap_or_default().iter();
+        let end = numbers.end;
+        runs.take_while(move |run| run.first < end).map(move |run| {
+            let skipped = numbers.start.saturating_sub(run.first);
+            let first = run.first + skipped;
+            Run {
+                first,
+                at: run.after(skipped),
+                count: (run.first + run.count).min(end).saturating_sub(first),
+            }
+        })
     }
 
     /// Returns where a row is.

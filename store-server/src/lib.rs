@@ -20,6 +20,7 @@ mod packer;
 mod retention;
 mod row;
 pub mod rpc;
+mod scan;
 mod server;
 mod settings;
 mod snapshot;
@@ -28,12 +29,14 @@ mod throttle;
 mod tree;
 mod verdict;
 
+pub use carrack_repack::{Field, TimeForm};
 pub use clock::{Clock, SystemClock};
 pub use delete::{DeleteTarget, Deleted};
 pub use error::{Error, Result};
 pub use ingest::{ImportRequest, Outcome, Phase, Progress, Report};
 pub use owner::{DataFolder, Opened, Owner, Settings, default_folder, open};
 pub use row::Content;
+pub use scan::Matches;
 pub use server::Server;
 pub use settings::StoreSettings;
 pub use store::{

@@ -52,6 +52,11 @@ impl RecordSegment {
         Ok(self.dictionary.get_or_init(|| table).over(bytes))
     }
 
+    /// Names an error in a page for where it is.
+    pub(crate) fn damaged(&self, page: u32, error: PageError) -> Error {
+        damaged(&format!("{} page {page}", self.segment.name()), error)
+    }
+
     /// Returns the row at a place, without reading it.
     ///
     /// # Errors
@@ -104,8 +109,7 @@ pub(crate) fn cid_of(record: &[u8]) -> Cid {
 
 impl<'a> StoredRow<'a> {
     fn damaged(&self, error: PageError) -> Error {
-        let what = format!("{} page {}", self.segment.segment.name(), self.place.page);
-        damaged(&what, error)
+        self.segment.damaged(self.place.page, error)
     }
 
     fn stored(&self) -> Result<carrack_repack::StoredRow<'_>> {

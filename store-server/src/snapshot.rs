@@ -226,7 +226,24 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// Returns their numbers.
+    pub(crate) fn numbers(&self) -> Range<u32> {
+        self.numbers.clone()
+    }
+}
+
 impl Repo {
+    /// Returns the rows that may be seen.
+    pub(crate) fn shown(&self) -> Result<&RowTable> {
+        Ok(self.view()?.shown())
+    }
+
+    /// Returns a row that may be seen by its number in key order.
+    pub(crate) fn shown_row(&self, number: u32) -> Result<RecordRef<'_>> {
+        self.row_of(self.view()?.shown(), number)
+    }
+
     pub(crate) fn new(summary: Summary, chain: Chain, deletions: Deletions) -> Self {
         Self {
             summary,
@@ -400,7 +417,7 @@ impl Repo {
         let (start, end) = (numbers.start, numbers.end);
         numbers.map(move |i| {
             let number = if reverse { end - 1 - (i - start) } else { i };
-            self.row_of(self.view()?.shown(), number)
+            self.shown_row(number)
         })
     }
 

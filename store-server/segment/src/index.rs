@@ -385,8 +385,16 @@ impl<'a> Index<'a> {
 
     /// Returns where each row is, by number.
     pub fn places(&self) -> impl DoubleEndedIterator<Item = Place> + use<'a> {
+        self.places_of(0..self.rows())
+    }
+
+    /// Returns where the rows of these numbers are; numbers beyond the last are left out.
+    pub fn places_of(
+        &self,
+        numbers: Range<u32>,
+    ) -> impl DoubleEndedIterator<Item = Place> + use<'a> {
         let index = *self;
-        (0..self.rows()).map(move |row| index.place(row))
+        (numbers.start..numbers.end.min(self.rows())).map(move |row| index.place(row))
     }
 
     fn group_name(&self, number: u32) -> &'a [u8] {

@@ -5,6 +5,8 @@ use carrack_repo::cbor::{Reader, Token};
 /// A field by its path, in the forms that engines take it.
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
+    /// The path itself.
+    pub(crate) path: String,
     /// Keys of maps, from the outside in.
     pub(crate) parts: Vec<String>,
     /// As SQLite's JSON functions name it: `$.subject.uri`.
@@ -15,6 +17,7 @@ impl Field {
     /// Makes a field of a path such as `subject.uri`.
     pub(crate) fn new(path: &str) -> Self {
         Self {
+            path: path.to_owned(),
             parts: path.split('.').map(str::to_owned).collect(),
             json_path: format!("$.{path}"),
         }

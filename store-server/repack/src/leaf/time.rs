@@ -64,6 +64,12 @@ impl TimeForm {
         POWERS.get(usize::from(self.digits)).copied().unwrap_or(1)
     }
 
+    /// Reads a time: its form, and how many of its units since the Unix epoch it is; none for a text that the two would
+    /// not give back. Times of one form order as their numbers.
+    pub fn parse(text: &str) -> Option<(Self, i64)> {
+        read(text.as_bytes())
+    }
+
     /// Returns a time's value in microseconds since the Unix epoch, rounded down.
     pub fn micros(self, value: i64) -> i64 {
         const MICROS: i64 = 1_000_000;

@@ -1,7 +1,6 @@
 //! Our store, in process.
 //!
-//! [`settle`], [`chill`], [`field`] and [`scan`] are where the bench meets abilities of the store that are still growing: each
-//! is the one place to change.
+//! [`settle`], [`chill`], [`field`] and [`scan`] are where the bench meets its abilities: each is the one place to change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use carrack_schema::limits::IMPORTS_MAX;
 use carrack_schema::{Did, Nsid, RecordPath};
 use carrack_segment::directory::fs::Fs;
-use carrack_store::{ImportRequest, Keys, Lookup, Outcome, Repo, Store, SystemClock};
+use carrack_store::{ImportRequest, Keys, Lookup, Outcome, Repo, Store, SystemClock, TimeForm};
 
 use super::{Engine, OnDisk, on_disk};
-use crate::field::{Field, text_at};
+use crate::field::Field;
 use crate::source::Source;
 
 /// Our store.
@@ -35,42 +34,59 @@ pub(crate) fn opened_in(folder: &Path) -> Result<Store> {
     )?)
 }
 
-/// Waits for what the store does in the background. Nothing yet: the merge of small segments is awaited here once
-/// it exists.
-fn settle(_store: &Store) {}
-
-/// Compacts everything to the cold form, and says whether there is one. Not yet.
-fn chill(_store: &Store) -> bool {
-    false
+/// Does at once what the store does in the background: small segments are merged.
+fn settle(store: &Store) -> Result<()> {
+    Ok(store.merge_all()?)
 }
 
-/// Appends one field of a record.
-///
-/// Today the record is read and decoded up to the field.
+/// Compacts everything to the cold form.
+fn chill(store: &Store) -> Result<()> {
+    Ok(store.compact(true, None)?)
+}
+
+/// Appends one field of a record, which is not made for it.
 fn field(repo: &Repo, path: &RecordPath, field: &Field, out: &mut Vec<u8>) -> Result<()> {
     let Lookup::Found(record) = repo.record(path)? else {
         bail!("no record under a path that was imported");
     };
-    let text = text_at(record.bytes()?, &field.parts).context("a record lacks the field")?;
-    out.extend_from_slice(text.as_bytes());
+    let before = out.len();
+    record.fields(&field.path, |value| {
+        if let Some(text) = value.text() {
+            out.extend_from_slice(&text);
+        }
+    })?;
+    anyhow::ensure!(out.len() > before, "a record lacks the field");
     Ok(())
 }
 
+/// A bound of a scan: as text, and as the time it is.
+struct Least<'a> {
+    text: &'a str,
+    time: Option<(TimeForm, i64)>,
+}
+
+/// Whether a value is a text that is `least` or above.
+fn is_at_least(value: &carrack_store::Field<'_>, least: &Least<'_>) -> bool {
+    match (value, least.time) {
+        // Times of one form order as their numbers.
+        (carrack_store::Field::Time(form, value), Some((of, time))) if *form == of => {
+            *value >= time
+        }
+        _ => value
+            .text()
+            .is_some_and(|text| *text >= *least.text.as_bytes()),
+    }
+}
+
 /// Counts the records of one collection whose field is `least` or above.
-///
-/// Today every record is read and decoded up to the field.
-fn scan(repo: &Repo, collection: &Nsid, field: &Field, least: &str) -> Result<u64> {
+fn scan(repo: &Repo, collection: &Nsid, field: &Field, least: &Least<'_>) -> Result<u64> {
     let keys = Keys {
         collection: Some(collection),
         ..Keys::default()
     };
     let rows = repo.rows(&keys)?.context("a collection is gone")?;
-    let mut hits = 0;
-    for record in repo.read(rows) {
-        let text = text_at(record?.bytes()?, &field.parts);
-        hits += u64::from(text.is_some_and(|text| text >= least));
-    }
-    Ok(hits)
+    let found = repo.scan(&rows, &field.path, |value| is_at_least(value, least))?;
+    Ok(found.len() as u64)
 }
 
 impl Carrack {
@@ -131,12 +147,12 @@ impl Engine for Carrack {
     }
 
     fn settle(&mut self) -> Result<()> {
-        settle(&self.store);
-        Ok(())
+        settle(&self.store)
     }
 
     fn chill(&mut self) -> Result<bool> {
-        Ok(chill(&self.store))
+        chill(&self.store)?;
+        Ok(true)
     }
 
     fn prepare(&mut self, paths: &[&str], field: &Field) -> Result<()> {
@@ -157,7 +173,7 @@ impl Engine for Carrack {
         let Lookup::Found(record) = self.repo()?.record(&self.keys[at].0)? else {
             bail!("no record under a path that was imported");
         };
-        out.extend_from_slice(record.bytes()?);
+        out.extend_from_slice(&record.bytes()?);
         Ok(())
     }
 
@@ -178,7 +194,7 @@ impl Engine for Carrack {
         for record in repo.read(rows).take(limit) {
             let record = record?;
             out.extend_from_slice(record.rkey.as_bytes());
-            out.extend_from_slice(record.bytes()?);
+            out.extend_from_slice(&record.bytes()?);
             listed += 1;
         }
         Ok(listed)
@@ -186,9 +202,13 @@ impl Engine for Carrack {
 
     fn scan_column(&mut self, least: &str) -> Result<u64> {
         let repo = self.repo()?;
+        let least = Least {
+            text: least,
+            time: TimeForm::parse(least),
+        };
         let mut hits = 0;
         for collection in repo.collections()? {
-            hits += scan(repo, &collection.nsid.parse()?, &self.field, least)?;
+            hits += scan(repo, &collection.nsid.parse()?, &self.field, &least)?;
         }
         Ok(hits)
     }
