@@ -18,7 +18,8 @@ use crate::row::{RecordSegment, StoredRow};
 /// An extent of a repo, open.
 pub(crate) struct Link {
     segment: Arc<RecordSegment>,
-    key: Vec<u8>,
+    /// Which extent of the segment it is.
+    at: usize,
     head: RepoHead,
     entry: ExtentEntry,
 }
@@ -30,7 +31,8 @@ impl Link {
     /// `damaged` if the segment holds no such extent, or one that is another than the catalog says.
     pub(crate) fn new(did: &Did, entry: ExtentEntry, segment: Arc<RecordSegment>) -> Result<Self> {
         let key = extent_key(did.as_str(), entry.rev);
-        let head = RepoHead::decode(extent_of(segment.file(), &key)?.head())
+        let (at, extent) = find_extent(segment.file(), &key)?;
+        let head = RepoHead::decode(extent.head())
             .map_err(|error| damaged("a repo's head does not parse", error))?;
         // What the catalog says was written with the segment; a pair that differs is not one.
         if (head.records, head.is_diff) != (entry.records.into(), entry.is_diff) {
@@ -41,10 +43,10 @@ impl Link {
             return Err(Error::new(Code::Damaged, words));
         }
         Ok(Self {
-            segment,
-            key,
+            at,
             head,
             entry,
+            segment,
         })
     }
 
@@ -62,7 +64,11 @@ impl Link {
     }
 
     fn extent(&self) -> Result<Extent<'_>> {
-        extent_of(self.segment.file(), &self.key)
+        let extent = self.segment.file().extents().nth(self.at);
+        extent.ok_or_else(|| {
+            let words = format!("{} has no extent {}", self.segment.file().name(), self.at);
+            Error::new(Code::Damaged, words)
+        })
     }
 
     pub(crate) fn index(&self) -> Result<Index<'_>> {
@@ -116,8 +122,20 @@ impl Link {
     }
 }
 
-fn extent_of<'a>(segment: &'a Segment, key: &[u8]) -> Result<Extent<'a>> {
-    segment.extent(key).ok_or_else(|| {
+/// Returns an extent and which one of the segment's it is, so that it is searched for once only.
+fn find_extent<'a>(segment: &'a Segment, key: &[u8]) -> Result<(usize, Extent<'a>)> {
+    let nth = |at| segment.extents().nth(at);
+    let (mut low, mut high) = (0, segment.extents().len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if nth(middle).is_some_and(|extent| extent.key() < key) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    let found = nth(low).filter(|extent| extent.key() == key);
+    found.map(|extent| (low, extent)).ok_or_else(|| {
         let words = format!("{} does not hold {}", segment.name(), key.escape_ascii());
         Error::new(Code::Damaged, words)
     })

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use carrack_repack::Field;
 use carrack_schema::{Cid, Code, Did, Nsid, RecordPath, Tid};
+use carrack_segment::{Group, Index};
 
 use crate::catalog::{Deletions, ExtentEntry, RepoEntry};
 use crate::chain::{Chain, ReadRow, RowTable, utf8};
@@ -310,6 +311,15 @@ impl Repo {
     /// # Errors
     /// `damaged` if the index is.
     pub fn collections(&self) -> Result<Vec<CollectionCount>> {
+        if let Some(index) = self.plain_index()? {
+            let count = |group: Group<'_>| {
+                Ok(CollectionCount {
+                    nsid: utf8(group.name)?.to_owned(),
+                    records: group.row_count.into(),
+                })
+            };
+            return index.groups().map(count).collect();
+        }
         let shown = self.view()?.shown();
         let mut collections = Vec::new();
         let mut next = 0;
@@ -329,6 +339,26 @@ impl Repo {
         Ok(collections)
     }
 
+    /// Returns the index whose rows are just those that may be seen, if there is one: of a repo that is one extent, as
+    /// most are.
+    fn plain_index(&self) -> Result<Option<Index<'_>>> {
+        match (self.chain.links(), self.deletions.is_empty()) {
+            ([only], true) => only.index().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns the numbers of a collection's rows among those that may be seen; none if there are none.
+    fn collection_rows(&self, nsid: &str) -> Result<Range<u32>> {
+        if let Some(index) = self.plain_index()? {
+            let group = index.group(nsid.as_bytes());
+            return Ok(group.map_or(0..0, |group| group.rows()));
+        }
+        self.view()?
+            .shown()
+            .collection(&self.chain, nsid.as_bytes())
+    }
+
     /// Returns a record.
     ///
     /// # Errors
@@ -346,9 +376,9 @@ impl Repo {
                 row,
             }));
         }
-        Ok(match self.has_collection(collection)? {
-            true => Lookup::NoRecord,
-            false => Lookup::NoCollection,
+        Ok(match self.collection_rows(collection)?.is_empty() {
+            true => Lookup::NoCollection,
+            false => Lookup::NoRecord,
         })
     }
 
@@ -366,14 +396,6 @@ impl Repo {
         }
     }
 
-    fn has_collection(&self, nsid: &str) -> Result<bool> {
-        if let ([only], true) = (self.chain.links(), self.deletions.is_empty()) {
-            return Ok(only.index()?.group(nsid.as_bytes()).is_some());
-        }
-        let shown = self.view()?.shown();
-        Ok(!shown.collection(&self.chain, nsid.as_bytes())?.is_empty())
-    }
-
     /// Returns the rows that `keys` select; none if the repo has no such collection.
     ///
     /// # Errors
@@ -383,7 +405,7 @@ impl Repo {
         let (prefix, all) = match keys.collection {
             None => (String::new(), 0..shown.rows()),
             Some(nsid) => {
-                let rows = shown.collection(&self.chain, nsid.as_str().as_bytes())?;
+                let rows = self.collection_rows(nsid.as_str())?;
                 if rows.is_empty() {
                     return Ok(None);
                 }

@@ -1,7 +1,7 @@
 //! Revisions as diffs: whatever is imported, deleted, merged and reopened, every retained revision reads as it was.
 
 use carrack_schema::{Cid, Code};
-use carrack_store::{DeleteTarget, StoreSettings};
+use carrack_store::{DeleteTarget, Lookup, StoreSettings};
 use kit::rng::Rng;
 use kit::{Changes, Mix, RepoSpec};
 
@@ -75,6 +75,65 @@ fn a_diff_of_invalid_and_missing_records_counts_them() {
     assert_eq!(import_all(world.store(), &new).invalid, 2);
     world.store().compact(false, None).unwrap();
     assert_eq!(open(world.store(), &new.did).summary().invalid, 2);
+}
+
+/// Cuts a record's block out of a CAR.
+fn without(car: &[u8], cid: &Cid) -> Vec<u8> {
+    let blocks = kit::car::blocks(car);
+    let cut = blocks.iter().find(|block| block.cid == *cid).unwrap();
+    [&car[..cut.range.start], &car[cut.range.end..]].concat()
+}
+
+#[test]
+fn a_partial_repo_goes_on_partial_and_is_completed_by_a_full_export() {
+    let world = World::new();
+    let old = spec(3, 80).build();
+    let new = old.next_version(&old.random_edits(
+        1,
+        Changes {
+            added: 2,
+            changed: 0,
+            deleted: 0,
+        },
+    ));
+    let record = &old.records[40];
+    let partial = carrack_store::ImportRequest {
+        allow_partial: true,
+        ..Default::default()
+    };
+    let take = |car: &[u8]| {
+        let outcome = world.store().import(car, &partial, |_| {});
+        match outcome.unwrap() {
+            carrack_store::Outcome::Imported(report) => report.summary,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        take(&without(&old.car(kit::Order::Pds), &record.cid)).missing,
+        1
+    );
+    assert_eq!(take(&new.car_since(old.rev)).missing, 1);
+    let path = record.path.parse().unwrap();
+    for round in 0..2 {
+        let repo = open(world.store(), &new.did);
+        let Lookup::Found(found) = repo.record(&path).unwrap() else {
+            panic!("a missing record is there");
+        };
+        assert_eq!(found.cid().unwrap(), record.cid);
+        assert_eq!(found.bytes().unwrap_err().code(), Code::Incomplete);
+        let refused = repo.export(&mut Vec::new()).unwrap_err();
+        assert_eq!(refused.code(), Code::Incomplete);
+        if round == 0 {
+            world.store().compact(false, None).unwrap();
+        }
+    }
+    // The same commit, in full: the older revision stays as it was.
+    import_all(world.store(), &new);
+    check(&open(world.store(), &new.did), &new, &[]);
+    let before = world.store().repo_at(&old.did, old.rev).unwrap().unwrap();
+    assert_eq!(before.summary().missing, 1);
+    world.store().compact(false, None).unwrap();
+    check(&open(world.store(), &new.did), &new, &[]);
 }
 
 #[test]
