@@ -37,6 +37,9 @@ const NEW_FILE: &str = "catalog.redb.new";
 /// What redb may keep of the catalog in memory, in bytes. So little in unit tests that their reads reach the file.
 const CACHE_BYTES: usize = if cfg!(test) { 8 << 10 } else { 8 << 20 };
 
+/// Longest file that is made smaller without being asked to: some tenths of a second in which nothing is read.
+const COMPACT_BYTES_MAX: u64 = 64 << 20;
+
 /// Version of the tables below. Another one is refused.
 const FORMAT: u32 = 2;
 
@@ -308,6 +311,18 @@ impl Catalog {
                 redb::Error::from(error),
             )
         })
+    }
+
+    /// As [`compact`](Self::compact), if the file is so small that nobody has to wait for long.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn compact_if_small(&self) -> Result<()> {
+        let file = self.directory.open(FILE).map_err(unreadable)?;
+        if file.len().map_err(unreadable)? > COMPACT_BYTES_MAX {
+            return Ok(());
+        }
+        self.compact()
     }
 
     /// Gives back the space in the file that its rows do not need. Everyone else waits meanwhile; if anyone is at it,

@@ -85,7 +85,7 @@ impl Store {
         let mut unmergeable = self.lock_merges();
         let Some(work) = self.next_work(&unmergeable)? else {
             if self.inner().merges.was_large.swap(false, Ordering::Relaxed) {
-                self.inner().catalog.compact()?;
+                self.inner().catalog.compact_if_small()?;
             }
             return Ok(false);
         };
