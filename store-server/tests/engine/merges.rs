@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use carrack_store::{DeleteTarget, Store, StoreSettings};
 use kit::{Changes, Order, RepoSpec};
 
-use crate::world::{HOUR, World, check, import, import_all, open};
+use crate::world::{HOUR, World, check, import, import_all, open, spoken, spoken_if};
 
 fn repos(count: u64, records: usize) -> Vec<kit::Repo> {
     (0..count)
@@ -191,7 +191,7 @@ fn interleaved(merge: Merge, between: Between, looks: u32) -> bool {
         Between::DeleteRecord | Between::DeleteRepo => 0,
         _ => 1,
     };
-    let files = world.files_with(&newer.records[3].bytes);
+    let files = world.files_with(spoken(&newer).1.as_bytes());
     if between != Between::LateTime {
         assert_eq!(files.len(), copies, "{merge:?} {between:?} at look {looks}");
     }
@@ -205,7 +205,7 @@ fn check_all(world: &World, repos: &[kit::Repo], between: Between, newer: &kit::
     for repo in &repos[3..5] {
         let deleted = match between {
             Between::DeleteRecord if repo.did == newer.did => {
-                vec![(newer.records[3].path.clone(), newer.records[3].cid)]
+                vec![(spoken(newer).0.path.clone(), spoken(newer).0.cid)]
             }
             _ => Vec::new(),
         };
@@ -234,7 +234,7 @@ fn act(
             import(store, &newest.car_since(newer.rev));
         }
         Between::DeleteRecord => {
-            let path = newer.records[3].path.parse().unwrap();
+            let path = spoken(newer).0.path.parse().unwrap();
             let target = DeleteTarget::Record(did, path);
             store.delete(&target, false).unwrap();
         }
@@ -273,12 +273,10 @@ fn import_interleaved(between: Between, is_since: bool, looks: u32) -> bool {
     import_all(world.store(), &old);
     let coming = next(&newer, 7);
     import_all(world.store(), &newer);
-    let deleted = newer.records.iter().find(|record| {
-        coming
-            .record(&record.path)
-            .is_some_and(|new| new.cid == record.cid)
+    let (deleted, words) = spoken_if(&newer, |record| {
+        let stays = coming.record(&record.path);
+        stays.is_some_and(|new| new.cid == record.cid)
     });
-    let deleted = deleted.unwrap().clone();
     let store = world.store().clone();
     let (clock, hook_newer, hook_coming) = (world.clock.clone(), newer.clone(), coming.clone());
     let path = deleted.path.clone();
@@ -321,7 +319,7 @@ fn import_interleaved(between: Between, is_since: bool, looks: u32) -> bool {
         Err(_) => assert!(*failed.lock().unwrap() || matches!(between, Between::DeleteRepo)),
     }
     if let Between::DeleteRecord = between {
-        assert_eq!(world.files_with(&deleted.bytes), [""; 0]);
+        assert_eq!(world.files_with(words.as_bytes()), [""; 0]);
     }
     true
 }
@@ -344,7 +342,7 @@ fn crash_at(looks: u32, is_purge: bool) -> bool {
     for repo in &repos {
         import_all(world.store(), repo);
     }
-    let deleted = repos[4].records[3].clone();
+    let (deleted, words) = spoken(&repos[4]);
     let path = deleted.path.parse().unwrap();
     let target = DeleteTarget::Record(repos[4].did.clone(), path);
     let mut crashed = World::new();
@@ -386,7 +384,7 @@ fn crash_at(looks: u32, is_purge: bool) -> bool {
         // The obligation has survived.
         crashed.clock.pass(23 * HOUR);
         crashed.store().merge_all().unwrap();
-        assert_eq!(crashed.files_with(&deleted.bytes), [""; 0]);
+        assert_eq!(crashed.files_with(words.as_bytes()), [""; 0]);
     }
     true
 }

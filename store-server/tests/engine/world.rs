@@ -1,9 +1,11 @@
 //! A store in a folder that goes away, with a clock of the test's own; and what a repo must look like in it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use carrack_repo::cbor::{Reader, Token};
 use carrack_schema::{Cid, Did, RecordPath};
 use carrack_segment::{Directory, Fs};
 use carrack_store::{
@@ -270,4 +272,43 @@ pub(crate) fn read(repo: &Repo, keys: &Keys<'_>) -> Vec<(String, Vec<u8>)> {
         .collect();
     assert_eq!(read.len(), count);
     read
+}
+
+/// Returns a record of a repo that says something, and its words: a sentence that columns keep as it is and that no other
+/// record has, long enough that no other repo has it either.
+pub(crate) fn spoken(repo: &kit::Repo) -> (&kit::Record, &str) {
+    spoken_if(repo, |_| true)
+}
+
+/// As [`spoken`], of the records that are wanted.
+pub(crate) fn spoken_if(
+    repo: &kit::Repo,
+    is_wanted: impl Fn(&kit::Record) -> bool,
+) -> (&kit::Record, &str) {
+    let sentence = |record: &'_ kit::Record| -> Option<Range<usize>> {
+        let mut reader = Reader::new(&record.bytes);
+        while let Ok(Some(token)) = reader.next_token() {
+            if let Token::Text(text) = token
+                && text.len() >= 40
+                && text.contains(' ')
+            {
+                return Some(reader.position() - text.len()..reader.position());
+            }
+        }
+        None
+    };
+    repo.records
+        .iter()
+        .filter(|record| is_wanted(record))
+        .find_map(|record| {
+            let words = std::str::from_utf8(&record.bytes[sentence(record)?]).unwrap();
+            let has = |other: &&kit::Record| {
+                other
+                    .bytes
+                    .windows(words.len())
+                    .any(|part| part == words.as_bytes())
+            };
+            (repo.records.iter().filter(has).count() == 1).then_some((record, words))
+        })
+        .expect("somebody says something")
 }
