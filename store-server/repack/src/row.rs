@@ -136,30 +136,37 @@ impl Rkey<'_> {
 impl<'a> Field<'a> {
     /// Returns the bytes of the text, if the value is one.
     pub fn text(&self) -> Option<Cow<'a, [u8]>> {
+        if let Self::Text(text) = self {
+            return Some(Cow::Borrowed(text));
+        }
         let mut out = Vec::new();
+        self.write_text(&mut out).then_some(Cow::Owned(out))
+    }
+
+    /// Appends the bytes of the text; false if the value is none.
+    #[inline]
+    pub fn write_text(&self, out: &mut Vec<u8>) -> bool {
         match self {
-            Self::Text(text) => return Some(Cow::Borrowed(text)),
+            Self::Text(text) => out.extend_from_slice(text),
             Self::Tid(tid) => out.extend_from_slice(&tid.text()),
-            Self::Plc(plc) => uri::write_plc(plc, &mut out),
+            Self::Plc(plc) => uri::write_plc(plc, out),
             Self::Uri {
                 plc,
                 collection,
                 rkey,
             } => {
-                rkey.with_bytes(|rkey| uri::write(plc, collection, rkey, &mut out));
+                rkey.with_bytes(|rkey| uri::write(plc, collection, rkey, out));
             }
-            Self::CidText(cid) => base32::encode_cid(cid.codec(), cid.digest(), &mut out),
-            Self::Time(form, value) => time::write(*form, *value, &mut out),
+            Self::CidText(cid) => base32::encode_cid(cid.codec(), cid.digest(), out),
+            Self::Time(form, value) => time::write(*form, *value, out),
             Self::Null
             | Self::Bool(_)
             | Self::Int(_)
             | Self::Bytes(_)
             | Self::Link(_)
-            | Self::OddLink(_) => {
-                return None;
-            }
+            | Self::OddLink(_) => return false,
         }
-        Some(Cow::Owned(out))
+        true
     }
 
     /// Appends the value as DAG-CBOR.

@@ -49,13 +49,9 @@ fn field(repo: &Repo, path: &RecordPath, field: &Field, out: &mut Vec<u8>) -> Re
     let Lookup::Found(record) = repo.record(path)? else {
         bail!("no record under a path that was imported");
     };
-    let before = out.len();
-    record.fields(&field.path, |value| {
-        if let Some(text) = value.text() {
-            out.extend_from_slice(&text);
-        }
-    })?;
-    anyhow::ensure!(out.len() > before, "a record lacks the field");
+    let mut found = false;
+    record.fields(&field.path, |value| found |= value.write_text(out))?;
+    anyhow::ensure!(found, "a record lacks the field");
     Ok(())
 }
 
