@@ -188,16 +188,17 @@ impl Chain {
         rkey: &str,
     ) -> Result<Option<(&str, StoredRow<'_>)>> {
         for link in &self.links {
-            let index = link.index()?;
-            let Some(place) = index.find(collection.as_bytes(), rkey.as_bytes()) else {
+            let found = link
+                .index()?
+                .find_in(collection.as_bytes(), rkey.as_bytes());
+            let Some((group, place)) = found else {
                 continue;
             };
             let row = link.stored_row(place)?;
             if link.is_gone(&row)? {
                 return Ok(None);
             }
-            let group = index.group(collection.as_bytes()).map(|group| group.name);
-            return Ok(Some((utf8(group.unwrap_or_default())?, row)));
+            return Ok(Some((utf8(group)?, row)));
         }
         Ok(None)
     }

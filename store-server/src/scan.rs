@@ -1,14 +1,16 @@
 //! [`Repo::scan`]: the rows that have a value at a path which passes a test, found column by column.
 //!
-//! A page is scanned once, all rows of a shape after each other, without making a record; what passed is a bit. The rows
-//! asked for then only look their bits up. No record is read.
+//! A group of a page is scanned once, all rows of a shape after each other, without making a record; what passed is a
+//! bit. The rows asked for then only look their bits up. No record is read.
 
 use std::ops::Range;
 
 use carrack_repack::{Field, PageError, row};
+use carrack_segment::Place;
 
 use crate::chain::Link;
 use crate::error::Result;
+use crate::row::RecordSegment;
 use crate::snapshot::{RecordRef, Repo, Rows};
 
 /// Rows of a repo that a scan found, in key order.
@@ -67,10 +69,20 @@ impl Repo {
 
 /// Which rows of a segment's pages passed, by page; none where nobody asked yet.
 #[derive(Default)]
-struct Pages(Vec<Option<Bits>>);
+struct Pages(Vec<Option<PageBits>>);
 
-/// A bit for each row of a page.
-type Bits = Box<[u64]>;
+/// A bit for each row of a page, and which groups were tested: those that a row asked for is in.
+struct PageBits {
+    bits: Box<[u64]>,
+    groups: Vec<GroupState>,
+}
+
+/// Rows of a page that share a shape.
+struct GroupState {
+    /// Ordinal behind the last row.
+    end: u32,
+    is_tested: bool,
+}
 
 impl Pages {
     /// Calls `found` with those of a link's rows that pass, in order.
@@ -85,17 +97,19 @@ impl Pages {
         for (row, place) in rows.clone().zip(link.index()?.places_of(rows)) {
             let page = place.page as usize;
             if self.0.len() <= page {
-                self.0.resize(page + 1, None);
+                self.0.resize_with(page + 1, || None);
             }
             let Some(slot) = self.0.get_mut(page) else {
                 continue;
             };
-            let bits = match slot {
-                Some(bits) => bits,
-                None => slot.insert(scan_page(link, place.page, path, test)?),
+            let page = match slot {
+                Some(page) => page,
+                None => slot.insert(PageBits::of(link.segment(), place.page)?),
             };
-            let word = bits.get(place.ordinal as usize / 64).copied();
-            if word.is_some_and(|word| word >> (place.ordinal % 64) & 1 == 1) {
+            if page.is_untested(place.ordinal) {
+                page.test(link.segment(), place, path, test)?;
+            }
+            if page.has(place.ordinal) {
                 found(row);
             }
         }
@@ -103,28 +117,69 @@ impl Pages {
     }
 }
 
-/// Tests all rows of a page.
-fn scan_page(
-    link: &Link,
-    number: u32,
-    path: &str,
-    test: &mut impl FnMut(&Field<'_>) -> bool,
-) -> Result<Bits> {
-    let segment = link.segment();
-    let rows = segment.file().page_rows(number).unwrap_or(0);
-    let mut bits = vec![0_u64; rows.div_ceil(64) as usize].into_boxed_slice();
-    let page = segment.file().page(number)?;
-    let words = segment.dictionary()?;
-    row::groups::<PageError>(&page, |group| {
-        group.scan(path, &words, |row, field| {
-            if test(&field) {
-                let ordinal = group.first_row().saturating_add(row);
-                if let Some(word) = bits.get_mut(ordinal as usize / 64) {
-                    *word |= 1 << (ordinal % 64);
-                }
-            }
+impl PageBits {
+    fn of(segment: &RecordSegment, number: u32) -> Result<Self> {
+        let page = segment.file().page(number)?;
+        let mut groups = Vec::new();
+        row::groups::<PageError>(&page, |group| {
+            groups.push(GroupState {
+                end: group.first_row().saturating_add(group.rows()),
+                is_tested: false,
+            });
+            Ok(())
         })
-    })
-    .map_err(|error| segment.damaged(number, error))?;
-    Ok(bits)
+        .map_err(|error| segment.damaged(number, error))?;
+        let rows = segment.file().page_rows(number).unwrap_or(0);
+        let bits = vec![0; rows.div_ceil(64) as usize].into_boxed_slice();
+        Ok(Self { bits, groups })
+    }
+
+    fn group_of(&self, ordinal: u32) -> usize {
+        self.groups.partition_point(|group| group.end <= ordinal)
+    }
+
+    #[inline]
+    fn is_untested(&self, ordinal: u32) -> bool {
+        let group = self.groups.get(self.group_of(ordinal));
+        group.is_some_and(|group| !group.is_tested)
+    }
+
+    #[inline]
+    fn has(&self, ordinal: u32) -> bool {
+        let word = self.bits.get(ordinal as usize / 64);
+        word.is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+    }
+
+    /// Tests all rows of the group that a row is in.
+    fn test(
+        &mut self,
+        segment: &RecordSegment,
+        place: Place,
+        path: &str,
+        test: &mut impl FnMut(&Field<'_>) -> bool,
+    ) -> Result<()> {
+        let asked = self.group_of(place.ordinal);
+        if let Some(group) = self.groups.get_mut(asked) {
+            group.is_tested = true;
+        }
+        let page = segment.file().page(place.page)?;
+        let words = segment.dictionary()?;
+        let bits = &mut self.bits;
+        let mut number = 0;
+        row::groups::<PageError>(&page, |group| {
+            number += 1;
+            if number - 1 != asked {
+                return Ok(());
+            }
+            group.scan(path, &words, |row, field| {
+                if test(&field) {
+                    let ordinal = group.first_row().saturating_add(row);
+                    if let Some(word) = bits.get_mut(ordinal as usize / 64) {
+                        *word |= 1 << (ordinal % 64);
+                    }
+                }
+            })
+        })
+        .map_err(|error| segment.damaged(place.page, error))
+    }
 }

@@ -363,7 +363,7 @@ impl Repo {
     ///
     /// # Errors
     /// `damaged` if the index or the record's page is.
-    pub fn record(&self, path: &RecordPath) -> Result<Lookup<'_>> {
+    pub fn record<'a>(&'a self, path: &'a RecordPath) -> Result<Lookup<'a>> {
         let (collection, rkey) = (path.collection.as_str(), path.rkey.as_str());
         let found = self.chain.find(collection, rkey)?;
         if let Some((collection, row)) = found
@@ -372,7 +372,7 @@ impl Repo {
         {
             return Ok(Lookup::Found(RecordRef {
                 collection,
-                rkey: Cow::Owned(rkey.to_owned()),
+                rkey: Cow::Borrowed(rkey),
                 row,
             }));
         }

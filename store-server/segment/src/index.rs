@@ -24,6 +24,8 @@ pub(crate) type Damage = String;
 #[derive(Debug)]
 pub(crate) struct IndexTable {
     groups: Box<[GroupEntry]>,
+    /// Of all groups, read once: a lookup halves them, and each is one line of memory for 128 rows.
+    blocks: Box<[Block]>,
     packed: Span,
     heap: Span,
     widths: Widths,
@@ -94,7 +96,7 @@ impl GroupEntry {
 }
 
 /// Up to [`BLOCK_ROWS`] rows of a group, as its entry in the index says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Block {
     first_row: u32,
     row_count: u32,
@@ -146,6 +148,7 @@ impl IndexTable {
         let names_at = blocks_at.saturating_add(blocks.saturating_mul(widths.block().into()));
         let mut table = Self {
             groups,
+            blocks: Box::default(),
             packed: packed_span,
             heap: Span::EMPTY,
             widths,
@@ -162,9 +165,10 @@ impl IndexTable {
     fn set_places_and_heap(&mut self, file: &[u8], rows: u32) -> Result<(), Damage> {
         let packed = self.packed.of(file);
         let mut names_bits = 0_u64;
+        let mut blocks = Vec::new();
         for group in &self.groups {
             for i in 0..group.blocks() {
-                let block = self.block(packed, group, i);
+                let block = self.read_block(packed, group, i);
                 if block.width > bits::WIDTH_MAX
                     || block.at != self.names_at.saturating_add(names_bits)
                 {
@@ -174,8 +178,10 @@ impl IndexTable {
                     ));
                 }
                 names_bits = names_bits.saturating_add(block.bits());
+                blocks.push(block);
             }
         }
+        self.blocks = blocks.into();
         self.places_at = self.names_at.saturating_add(names_bits);
         let places_bits = u64::from(rows).saturating_mul(self.widths.place().into());
         let end = self.places_at.saturating_add(places_bits);
@@ -197,7 +203,16 @@ impl IndexTable {
 
     /// Returns block `i` of a group.
     #[inline]
-    fn block(&self, packed: &[u8], group: &GroupEntry, i: u32) -> Block {
+    fn block(&self, group: &GroupEntry, i: u32) -> Block {
+        let number = group.first_block.saturating_add(i);
+        self.blocks
+            .get(number as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Reads block `i` of a group from the packed bytes.
+    fn read_block(&self, packed: &[u8], group: &GroupEntry, i: u32) -> Block {
         let number = u64::from(group.first_block.saturating_add(i));
         let at = self
             .blocks_at
@@ -334,9 +349,16 @@ impl<'a> Index<'a> {
     /// Returns where the row of this name is.
     #[inline]
     pub fn find(&self, group: &[u8], name: &[u8]) -> Option<Place> {
+        self.find_in(group, name).map(|(_, place)| place)
+    }
+
+    /// Returns where the row of this name is, and the group's name as it is in the file.
+    #[inline]
+    pub fn find_in(&self, group: &[u8], name: &[u8]) -> Option<(&'a [u8], Place)> {
         let at = self.search_groups(group).ok()?;
-        let row = self.search_names(self.table.groups.get(at)?, name).ok()?;
-        Some(self.place(row))
+        let entry = self.table.groups.get(at)?;
+        let row = self.search_names(entry, name).ok()?;
+        Some((self.group_name(entry.number), self.place(row)))
     }
 
     /// Returns the number of the first row that is not below `group + '/' + name`, or [`rows`](Self::rows) if all are.
@@ -421,7 +443,7 @@ impl<'a> Index<'a> {
 
     #[inline]
     fn block(&self, group: &GroupEntry, i: u32) -> Block {
-        self.table.block(self.packed, group, i)
+        self.table.block(group, i)
     }
 
     /// Returns number `i` of a block.
