@@ -245,7 +245,7 @@ pub fn row(page_bytes: &[u8], ordinal: u32) -> Result<StoredRow<'_>, PageError> 
         }
     }
     let number = low.checked_sub(1).ok_or(PageError::Row(ordinal))?;
-    let group = GroupRef::of(page_bytes, root, groups.get(number))?;
+    let group = Shared::of(page_bytes, root)?.group(groups.get(number))?;
     let row = ordinal.saturating_sub(group.first_row);
     group.row(row).ok_or(PageError::Row(ordinal))?
 }
@@ -262,8 +262,9 @@ pub fn groups<'p, E: From<PageError>>(
     let root = reader
         .get_root::<page::Reader<'_>>()
         .map_err(PageError::from)?;
+    let shared = Shared::of(page_bytes, root)?;
     for group in root.get_groups().map_err(PageError::from)? {
-        visit(GroupRef::of(page_bytes, root, group)?)?;
+        visit(shared.group(group)?)?;
     }
     Ok(())
 }
@@ -294,25 +295,41 @@ struct ColumnRef {
     width: u32,
 }
 
-impl<'p> GroupRef<'p> {
-    fn of(
-        page: &'p [u8],
-        root: page::Reader<'_>,
-        group: page::group::Reader<'_>,
-    ) -> Result<Self, PageError> {
+/// What the groups of a page share, found once: each look at a list counts as a visit to all of it.
+#[derive(Clone, Copy)]
+struct Shared<'p> {
+    page: &'p [u8],
+    heap: &'p [u8],
+    entry_starts: &'p [u8],
+    entries: &'p [u8],
+}
+
+impl<'p> Shared<'p> {
+    fn of(page: &'p [u8], root: page::Reader<'_>) -> Result<Self, PageError> {
         Ok(Self {
-            shape: group.get_shape(),
-            first_row: group.get_first_row().into(),
-            rows: group.get_rows().into(),
-            bases: borrowed(page, raw::get_list_bytes(group.get_bases()?)),
-            codes: borrowed(page, group.get_codes()?),
-            packed: borrowed(page, group.get_packed()?),
+            page,
             heap: borrowed(page, root.get_heap()?),
             entry_starts: borrowed(page, raw::get_list_bytes(root.get_entry_starts()?)),
             entries: borrowed(page, root.get_entries()?),
         })
     }
 
+    fn group(self, group: page::group::Reader<'_>) -> Result<GroupRef<'p>, PageError> {
+        Ok(GroupRef {
+            shape: group.get_shape(),
+            first_row: group.get_first_row().into(),
+            rows: group.get_rows().into(),
+            bases: borrowed(self.page, raw::get_list_bytes(group.get_bases()?)),
+            codes: borrowed(self.page, group.get_codes()?),
+            packed: borrowed(self.page, group.get_packed()?),
+            heap: self.heap,
+            entry_starts: self.entry_starts,
+            entries: self.entries,
+        })
+    }
+}
+
+impl<'p> GroupRef<'p> {
     /// Returns the number of rows.
     pub fn rows(&self) -> u32 {
         self.rows

@@ -137,6 +137,30 @@ fn likes_become_columns_that_take_a_fifth() {
 }
 
 #[test]
+fn a_page_may_have_more_shapes_than_a_message_visits() {
+    let records: Vec<_> = (0..300_u32)
+        .flat_map(|shape| {
+            (0..8_i64).map(move |i| {
+                let key = format!("{:x<40}", format!("a key of its own {shape}"));
+                let text =
+                    format!("words of row {i}, which take their room on the heap of the page");
+                cbor(&Node::map([
+                    (&*key, Node::Int(i)),
+                    ("another key that all have", Node::text(&text)),
+                    ("createdAt", Node::text("2024-11-05T12:34:56.789Z")),
+                ]))
+            })
+        })
+        .collect();
+    check(&records, |pages, finished, at| {
+        let columns = at
+            .iter()
+            .filter(|at| is_columns(&pages.row(finished, **at).unwrap()));
+        assert_eq!(columns.count(), records.len());
+    });
+}
+
+#[test]
 fn one_record_of_its_kind_is_kept_as_it_is() {
     let mut records: Vec<_> = (0..100).map(like).collect();
     records.push(cbor(&Node::map([
