@@ -23,8 +23,9 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 use crate::error::{Error, Result};
 use crate::read;
 use crate::types::{
-    About, CollectionInfo, ExportReport, Found, ImportOptions, ImportOutcome, Page, PageRequest,
-    Progress, Proof, Range, RecordData, RepoInfo, RepoList, Source, StoreStats, Want,
+    About, CheckFinding, CheckProgress, CheckReport, CollectionInfo, Compacted, Deleted,
+    ExportReport, Found, ImportOptions, ImportOutcome, Page, PageRequest, Progress, Proof, Range,
+    RecordData, RepoInfo, RepoList, Source, StoreStats, Want,
 };
 
 /// Id of the bootstrap capability.
@@ -49,6 +50,7 @@ pub(crate) enum Hop {
     Session { credential: String },
     Store,
     Importer,
+    Keeper,
     Repo { did: String },
     Collection { nsid: String },
     Record { path: String },
@@ -86,6 +88,23 @@ pub(crate) enum Call {
         pieces: mpsc::Receiver<Piece>,
         reply: Reply<ImportOutcome>,
     },
+    Delete {
+        repo: String,
+        path: String,
+        purge: bool,
+        reply: Reply<Found<Deleted>>,
+    },
+    Compact {
+        repo: String,
+        cold: bool,
+        reply: Reply<Found<Compacted>>,
+    },
+    Check {
+        quick: bool,
+        findings: mpsc::Sender<CheckFinding>,
+        progress: watch::Sender<CheckProgress>,
+        reply: Reply<CheckReport>,
+    },
 }
 
 /// A part of an upload. A channel that closes without [`Piece::Done`] aborts it.
@@ -102,6 +121,7 @@ enum Capability {
     Collection(wire::collection::Client),
     Record(wire::record_cap::Client),
     Importer(wire::importer::Client),
+    Keeper(wire::keeper::Client),
 }
 
 /// Drives a connection until its last handle is gone or the peer is.
@@ -198,6 +218,9 @@ fn open(parent: &Capability, hop: Hop) -> Option<Capability> {
         }
         (Capability::Session(session), Hop::Importer) => {
             Capability::Importer(session.importer_request().send().pipeline.get_importer())
+        }
+        (Capability::Session(session), Hop::Keeper) => {
+            Capability::Keeper(session.keeper_request().send().pipeline.get_keeper())
         }
         (Capability::Store(store), Hop::Repo { did }) => {
             let mut request = store.repo_request();
@@ -315,6 +338,43 @@ fn start(tasks: &mut JoinSet<()>, on: &Capability, call: Call) {
                 respond(upload(sink, options.size, pieces), reply).await;
             });
         }
+        (
+            Capability::Keeper(keeper),
+            Call::Delete {
+                repo,
+                path,
+                purge,
+                reply,
+            },
+        ) => {
+            let mut request = keeper.delete_request();
+            let mut params = request.get();
+            params.set_repo(&repo);
+            params.set_path(&path);
+            params.set_purge(purge);
+            answer(tasks, request.send(), reply, read::deleted);
+        }
+        (Capability::Keeper(keeper), Call::Compact { repo, cold, reply }) => {
+            let mut request = keeper.compact_request();
+            request.get().set_repo(&repo);
+            request.get().set_cold(cold);
+            answer(tasks, request.send(), reply, read::compacted);
+        }
+        (
+            Capability::Keeper(keeper),
+            Call::Check {
+                quick,
+                findings,
+                progress,
+                reply,
+            },
+        ) => {
+            let mut request = keeper.check_request();
+            request.get().set_quick(quick);
+            let watcher = CheckWatcher { findings, progress };
+            request.get().set_watcher(new_client(watcher));
+            answer(tasks, request.send(), reply, read::check);
+        }
         // A handle's type allows only the calls of its own capability; dropping the reply answers "gone".
         _ => {}
     }
@@ -427,6 +487,35 @@ impl wire::byte_sink::Server for ChunkSink {
         _results: wire::byte_sink::DoneResults,
     ) -> capnp::Result<()> {
         // The end is the answer to the export itself.
+        Ok(())
+    }
+}
+
+/// Passes on what a check tells. A finding is answered when it has room, which holds back the server.
+struct CheckWatcher {
+    findings: mpsc::Sender<CheckFinding>,
+    progress: watch::Sender<CheckProgress>,
+}
+
+impl wire::check_watcher::Server for CheckWatcher {
+    async fn found(
+        self: Rc<Self>,
+        params: wire::check_watcher::FoundParams,
+        _results: wire::check_watcher::FoundResults,
+    ) -> capnp::Result<()> {
+        let finding = read::finding(params.get()?.get_finding()?)?;
+        let left = |_| capnp::Error::disconnected("the receiver left".into());
+        self.findings.send(finding).await.map_err(left)
+    }
+
+    async fn progress(
+        self: Rc<Self>,
+        params: wire::check_watcher::ProgressParams,
+        _results: wire::check_watcher::ProgressResults,
+    ) -> capnp::Result<()> {
+        // A check that nobody watches still tells what it finds.
+        self.progress
+            .send_replace(read::check_progress(params.get()?)?);
         Ok(())
     }
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::actor::{Call, Command, Hop, Reply};
+use crate::check::Check;
 use crate::download::Download;
 use crate::error::{Error, Result};
 use crate::types::{
-    About, CollectionInfo, Cursor, Found, ImportOptions, Page, PageRequest, Proof, Range,
-    RecordData, RepoInfo, RepoList, Source, StoreStats, Want,
+    About, CollectionInfo, Compacted, Cursor, Deleted, Found, ImportOptions, Page, PageRequest,
+    Proof, Range, RecordData, RepoInfo, RepoList, Source, StoreStats, Want,
 };
 use crate::upload::Upload;
 
@@ -96,6 +97,11 @@ impl Session {
     /// Names the importer: writing.
     pub fn importer(&self) -> Importer {
         Importer(self.0.hop(Hop::Importer))
+    }
+
+    /// Names the keeper: deleting, compacting, checking.
+    pub fn keeper(&self) -> Keeper {
+        Keeper(self.0.hop(Hop::Keeper))
     }
 }
 
@@ -286,6 +292,52 @@ impl Importer {
     }
 }
 
+/// Looking after the store. Every call takes one round trip, the hops to it included, and as long as its work takes.
+#[derive(Clone, Debug)]
+pub struct Keeper(Handle);
+
+impl Keeper {
+    /// Deletes a record (`path`: collection/rkey) or a whole repo, named by DID or handle. When this returns it is hidden
+    /// at every revision, for good; with `purge` its bytes are off the disk as well. One round trip.
+    ///
+    /// # Errors
+    /// As every leaf; `unknownOutcome`; with `purge`, `damaged` or `overloaded` if it is hidden and its bytes could not
+    /// be removed yet. What has begun goes on though this future is dropped.
+    pub async fn delete(
+        &self,
+        repo: &str,
+        path: Option<&str>,
+        purge: bool,
+    ) -> Result<Found<Deleted>> {
+        let (repo, path) = (repo.to_owned(), path.unwrap_or_default().to_owned());
+        let call = |reply| Call::Delete {
+            repo,
+            path,
+            purge,
+            reply,
+        };
+        self.0.ask(call).await
+    }
+
+    /// Merges all of the store, or of one repo, into as few segments and revisions as retention allows; `cold` asks for
+    /// pages that are smaller and slower to read. One round trip.
+    ///
+    /// # Errors
+    /// As every leaf; what was merged before stays so. What has begun goes on though this future is dropped.
+    pub async fn compact(&self, repo: Option<&str>, cold: bool) -> Result<Found<Compacted>> {
+        let repo = repo.unwrap_or_default().to_owned();
+        self.0
+            .ask(|reply| Call::Compact { repo, cold, reply })
+            .await
+    }
+
+    /// Starts a check: of all checksums if it is `quick`, else of every row and tree as well. One round trip; findings are
+    /// pushed.
+    pub fn check(&self, quick: bool) -> Check {
+        Check::start(self.0.clone(), quick)
+    }
+}
+
 const _: () = {
     const fn send_sync_clone<T: Send + Sync + Clone + 'static>() {}
     send_sync_clone::<crate::Client>();
@@ -296,4 +348,5 @@ const _: () = {
     send_sync_clone::<Record>();
     send_sync_clone::<Listing>();
     send_sync_clone::<Importer>();
+    send_sync_clone::<Keeper>();
 };

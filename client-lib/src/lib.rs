@@ -25,6 +25,7 @@
 
 mod actor;
 mod address;
+mod check;
 mod connect;
 mod download;
 mod error;
@@ -34,13 +35,15 @@ mod types;
 mod upload;
 
 pub use address::{Address, AddressError};
+pub use check::Check;
 pub use connect::{Client, Connection};
 pub use download::Download;
 pub use error::{Error, Result};
-pub use handle::{Collection, Importer, Listing, Record, Repo, Session, Store};
+pub use handle::{Collection, Importer, Keeper, Listing, Record, Repo, Session, Store};
 pub use types::{
-    About, Absent, Body, CollectionInfo, Cursor, ExportReport, Form, Found, ImportOptions,
-    ImportOutcome, ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData,
-    Rejection, RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
+    About, Absent, Body, CheckFinding, CheckPhase, CheckProgress, CheckReport, CollectionInfo,
+    Compacted, Cursor, Deleted, ExportReport, Form, Found, ImportOptions, ImportOutcome,
+    ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData, Rejection,
+    RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
 };
 pub use upload::Upload;

@@ -10,9 +10,10 @@ use carrack_schema::wire::store_capnp as wire;
 use carrack_schema::{Cid, Code, Value};
 
 use crate::types::{
-    About, Absent, Body, CollectionInfo, Cursor, ExportReport, Form, Found, ImportOptions,
-    ImportOutcome, ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData,
-    Rejection, RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
+    About, Absent, Body, CheckFinding, CheckPhase, CheckProgress, CheckReport, CollectionInfo,
+    Compacted, Cursor, Deleted, ExportReport, Form, Found, ImportOptions, ImportOutcome,
+    ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData, Rejection,
+    RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
 };
 
 pub(crate) fn about(response: &Response<wire::session::about_results::Owned>) -> Result<About> {
@@ -29,12 +30,90 @@ pub(crate) fn about(response: &Response<wire::session::about_results::Owned>) ->
 
 pub(crate) fn stats(response: &Response<wire::store::stats_results::Owned>) -> Result<StoreStats> {
     let results = response.get()?;
-    let stats = results.get_stats()?;
-    Ok(StoreStats {
-        repos: stats.get_repos(),
-        records: stats.get_records(),
-        bytes_in: stats.get_bytes_in(),
-        bytes_stored: stats.get_bytes_stored(),
+    Ok(store_stats(results.get_stats()?))
+}
+
+fn store_stats(wire: wire::store_stats::Reader<'_>) -> StoreStats {
+    StoreStats {
+        repos: wire.get_repos(),
+        records: wire.get_records(),
+        revisions: wire.get_revisions(),
+        bytes_in: wire.get_bytes_in(),
+        bytes_stored: wire.get_bytes_stored(),
+        segments: wire.get_segments(),
+        segments_cold: wire.get_segments_cold(),
+        bytes_segments: wire.get_bytes_segments(),
+        bytes_catalog: wire.get_bytes_catalog(),
+        purges: wire.get_purges(),
+        purge_by: Some(wire.get_purge_by()).filter(|by| *by != 0),
+    }
+}
+
+pub(crate) fn deleted(response: &Response<wire::delete_result::Owned>) -> Result<Found<Deleted>> {
+    Ok(match response.get()?.which()? {
+        wire::delete_result::Absent(hop) => Err(absent(hop)),
+        wire::delete_result::Deleted(deleted) => Ok(Deleted {
+            did: deleted.get_did()?.to_string()?,
+            records: deleted.get_records(),
+            purge_by: Some(deleted.get_purge_by()).filter(|by| *by != 0),
+        }),
+    })
+}
+
+pub(crate) fn compacted(
+    response: &Response<wire::compact_result::Owned>,
+) -> Result<Found<Compacted>> {
+    Ok(match response.get()?.which()? {
+        wire::compact_result::Absent(hop) => Err(absent(hop)),
+        wire::compact_result::Compacted(compacted) => Ok(Compacted {
+            before: store_stats(compacted.get_before()?),
+            after: store_stats(compacted.get_after()?),
+            damaged: compacted.get_damaged(),
+        }),
+    })
+}
+
+pub(crate) fn check(
+    response: &Response<wire::keeper::check_results::Owned>,
+) -> Result<CheckReport> {
+    let report = response.get()?.get_report()?;
+    Ok(CheckReport {
+        segments: report.get_segments(),
+        repos: report.get_repos(),
+        revisions: report.get_revisions(),
+        records: report.get_records(),
+        bytes: report.get_bytes(),
+        findings: report.get_findings(),
+        repos_damaged: report.get_repos_damaged(),
+    })
+}
+
+pub(crate) fn finding(wire: wire::check_finding::Reader<'_>) -> Result<CheckFinding> {
+    let repos = wire.get_repos()?.iter();
+    Ok(CheckFinding {
+        file: wire.get_file()?.to_string()?,
+        section: wire.get_section()?.to_string()?,
+        words: wire.get_words()?.to_string()?,
+        repos: repos
+            .map(|did| Ok(did?.to_string()?))
+            .collect::<Result<_>>()?,
+        repos_count: wire.get_repos_count(),
+        readable: wire.get_readable()?.to_string()?,
+    })
+}
+
+pub(crate) fn check_progress(
+    params: wire::check_watcher::progress_params::Reader<'_>,
+) -> Result<CheckProgress> {
+    let phase = match params.get_phase()? {
+        wire::check_watcher::Phase::Segments => CheckPhase::Segments,
+        wire::check_watcher::Phase::Repos => CheckPhase::Repos,
+    };
+    Ok(CheckProgress {
+        phase,
+        done: params.get_done(),
+        total: params.get_total(),
+        records: params.get_records(),
     })
 }
 

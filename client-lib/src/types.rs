@@ -51,17 +51,112 @@ pub struct About {
     pub list_bytes_max: u32,
 }
 
-/// Totals over all repos.
+/// Totals over all repos. What an older server does not say is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// Repos held.
     pub repos: u64,
     /// Records of their current revisions.
     pub records: u64,
-    /// Bytes of the CARs those came from.
+    /// Revisions held of all repos.
+    pub revisions: u64,
+    /// Bytes of the CARs the current revisions came from.
     pub bytes_in: u64,
-    /// Bytes of their segment files.
+    /// Bytes that all their revisions take in segment files.
     pub bytes_stored: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Of them, those with compressed pages.
+    pub segments_cold: u64,
+    /// Length of the segment files, with what no repo needs any more.
+    pub bytes_segments: u64,
+    /// Length of the catalog's file.
+    pub bytes_catalog: u64,
+    /// Segment files that hold something deleted and will be rewritten.
+    pub purges: u64,
+    /// When the first of them will be at the latest, in microseconds since the Unix epoch.
+    pub purge_by: Option<i64>,
+}
+
+/// What a deletion came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// The repo, or the record's.
+    pub did: String,
+    /// Records that could be seen and cannot any more.
+    pub records: u64,
+    /// When the bytes will be off the disk at the latest, in microseconds since the Unix epoch; none if they are.
+    pub purge_by: Option<i64>,
+}
+
+/// What a compaction came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// The store before it.
+    pub before: StoreStats,
+    /// And after it.
+    pub after: StoreStats,
+    /// Segment files that stay as they are, because something in them is damaged.
+    pub damaged: u64,
+}
+
+/// A damaged part of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckFinding {
+    /// The file, by its name in the data folder.
+    pub file: String,
+    /// Which part: `file`, `dictionary`, `page N`, `index`; or of a revision in it: `extent`, `rows`, `tree`, `commit`,
+    /// `nodes`.
+    pub section: String,
+    /// What is wrong.
+    pub words: String,
+    /// DIDs of repos it touches, ascending; not more than a thousand.
+    pub repos: Vec<String>,
+    /// How many it touches.
+    pub repos_count: u64,
+    /// What can still be read.
+    pub readable: String,
+}
+
+/// What a check went through; all is well if there are no findings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Segment files.
+    pub segments: u64,
+    /// Repos.
+    pub repos: u64,
+    /// Revisions whose trees were rebuilt; 0 if the check was quick.
+    pub revisions: u64,
+    /// Records that were decoded; 0 if the check was quick.
+    pub records: u64,
+    /// Bytes of the segment files.
+    pub bytes: u64,
+    /// Damaged parts.
+    pub findings: u64,
+    /// Repos they touch.
+    pub repos_damaged: u64,
+}
+
+/// What a check goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckPhase {
+    /// Segment files.
+    Segments,
+    /// Repos.
+    Repos,
+}
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckProgress {
+    /// What it goes through.
+    pub phase: CheckPhase,
+    /// How many it is done with.
+    pub done: u64,
+    /// Of how many.
+    pub total: u64,
+    /// Records that were decoded.
+    pub records: u64,
 }
 
 /// What is known of the signature over a commit. A bad one is never stored.

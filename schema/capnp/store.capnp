@@ -22,6 +22,7 @@ interface Session {
   about @0 () -> (about :About);
   store @1 () -> (store :Store);
   importer @2 () -> (importer :Importer);
+  keeper @3 () -> (keeper :Keeper);
 }
 
 struct About {
@@ -45,7 +46,14 @@ struct StoreStats {
   repos @0 :UInt64;
   records @1 :UInt64;
   bytesIn @2 :UInt64;     # of the CARs the current revisions came from
-  bytesStored @3 :UInt64; # of their segment files
+  bytesStored @3 :UInt64; # that all their revisions take in segment files
+  revisions @4 :UInt64;   # held of all repositories; 0 from a server that does not say, and so are all below
+  segments @5 :UInt64;    # segment files
+  segmentsCold @6 :UInt64; # of them, those with compressed pages
+  bytesSegments @7 :UInt64; # length of the segment files, with what no repository needs any more
+  bytesCatalog @8 :UInt64; # length of the catalog's file
+  purges @9 :UInt64;      # segment files that hold something deleted and will be rewritten
+  purgeBy @10 :Int64;     # when the first of them will be at the latest; 0 if there are none
 }
 
 interface Repo {
@@ -261,4 +269,75 @@ interface Progress {
     packing @1;     # records verified along the MST and written
     committing @2;
   }
+}
+
+interface Keeper {
+  # Looking after the store: what neither a reader nor an importer may do.
+  delete @0 (repo :Text, path :Text, purge :Bool) -> DeleteResult;
+  # Hides a record (path: collection/rkey), or the whole repository (an empty path), at every revision at once; when this
+  # answers, it stays hidden through a crash. The repository is named by DID or handle. With `purge` the bytes are off
+  # the disk as well, before this answers. What has begun goes on though the caller leaves.
+  compact @1 (repo :Text, cold :Bool) -> CompactResult;
+  # Waits for the merge that runs, then merges all of the store, or of one repository, into as few segments and revisions
+  # as retention allows; `repo` may be empty. `cold` asks for pages that are smaller and slower to read. What has begun
+  # goes on though the caller leaves.
+  check @2 (quick :Bool, watcher :CheckWatcher) -> (report :CheckReport);
+  # Reads everything and pushes what is damaged into `watcher`, then returns. `quick` compares checksums and leaves out
+  # rows, trees and commits. Damage is no error; an error is that the store could not be checked. Dropping the call stops it.
+}
+
+struct DeleteResult {
+  union {
+    absent @0 :Absent;
+    deleted :group {
+      did @1 :Text;
+      records @2 :UInt64;   # that could be seen and cannot any more
+      purgeBy @3 :Int64;    # when the bytes will be off the disk at the latest; 0 if they are
+    }
+  }
+}
+
+struct CompactResult {
+  union {
+    absent @0 :Absent;
+    compacted :group {
+      before @1 :StoreStats;
+      after @2 :StoreStats;
+      damaged @3 :UInt64;   # segment files that stay as they are, because something in them is damaged
+    }
+  }
+}
+
+interface CheckWatcher {
+  # Implemented by the client that checks.
+  found @0 (finding :CheckFinding);
+  # One call at a time: the check waits until the client has taken it.
+  progress @1 (phase :Phase, done :UInt64, total :UInt64, records :UInt64);
+  # At most one call is outstanding; newer figures replace unsent ones. `records` counts records that were decoded.
+
+  enum Phase {
+    segments @0;    # whole files
+    repos @1;       # their rows and trees
+  }
+}
+
+struct CheckFinding {
+  # One damaged part.
+  file @0 :Text;            # in the data folder, such as segments/….cseg
+  section @1 :Text;         # of the file: `file`, `dictionary`, `page N`, `index`; or of a revision in it: `extent`, `rows`, `tree`, `commit`, `nodes`
+  words @2 :Text;           # what is wrong
+  repos @3 :List(Text);     # DIDs of those it touches, ascending, the first thousand
+  reposCount @4 :UInt64;    # how many it touches
+  readable @5 :Text;        # what can still be read
+}
+
+struct CheckReport {
+  # What was gone through. All is well if there are no findings.
+  segments @0 :UInt64;
+  repos @1 :UInt64;
+  revisions @2 :UInt64;     # whose trees were rebuilt; 0 if the check was quick
+  records @3 :UInt64;       # that were decoded; 0 if the check was quick
+  bytes @4 :UInt64;         # of segment files
+  findings @5 :UInt64;
+  reposDamaged @6 :UInt64;  # that findings touch
 }

@@ -151,6 +151,15 @@ const _: () = assert!(
 );
 /// Longest cursor: a seal, a revision and an MST key.
 pub const CURSOR_BYTES_MAX: usize = 64 + MST_KEY_BYTES_MAX;
+/// Deletions, compactions and checks that run at the same time; each has a thread of its own.
+pub const KEEPERS_MAX: usize = 4;
+/// Findings of a check that wait for the connection: 8 MB of the longest.
+pub const FINDINGS_QUEUED_MAX: usize = 4;
+/// Most repos that one finding of a check names; it counts all it touches. Of the longest DIDs they take 2 MB.
+pub const FINDING_REPOS_MAX: usize = 1_000;
+const _: () = assert!(
+    FINDING_REPOS_MAX * (crate::names::DID_BYTES_MAX + 16) < CLIENT_MESSAGE_WORDS_MAX * 8 / 2
+);
 /// Most field paths in one projection.
 pub const FIELDS_MAX: usize = 64;
 

@@ -140,6 +140,12 @@ impl Catalog {
         Ok(())
     }
 
+    /// Returns the length of the catalog's file.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let file = self.directory.open(FILE).map_err(unreadable)?;
+        file.len().map_err(unreadable)
+    }
+
     fn database(&self) -> Arc<redb::Database> {
         self.database
             .read()

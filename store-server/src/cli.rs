@@ -3,17 +3,23 @@
 //! Commands talk through the client library, to a running server or to one in this process, so that there is one
 //! way to the store whoever asks. What was asked for goes to stdout, all else to stderr.
 
+mod check;
+mod compact;
 mod config;
+mod delete;
 mod door;
 mod export;
 mod get;
 mod import;
+mod inspect;
 mod list;
 mod output;
 mod progress;
 mod prove;
 mod repos;
 mod serve;
+mod stats;
+mod store_options;
 mod target;
 mod verify_proof;
 
@@ -48,6 +54,7 @@ Examples:
   carrack get at://did:plc:…/app.bsky.actor.profile/self
   carrack export did:plc:… -o alice.car  give a repo back, byte for byte
   carrack serve --listen 127.0.0.1:7440  serve other processes
+  carrack check                          is everything as it was written
 
 A repo is named by its DID, or by a handle that was imported with --did-doc.
 Exit codes: 0 ok, 1 failed, 2 usage, 3 refused input, 4 damage found, 5 not found.";
@@ -83,6 +90,16 @@ enum Command {
     Prove(prove::Arguments),
     /// Check such a proof, without a store
     VerifyProof(verify_proof::Arguments),
+    /// Print totals of the store
+    Stats,
+    /// Delete a repo or a record from the store
+    Delete(delete::Arguments),
+    /// Read everything and report what is damaged
+    Check(check::Arguments),
+    /// Merge segment files now
+    Compact(compact::Arguments),
+    /// Print what is in a segment file, without a store
+    Inspect(inspect::Arguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -166,6 +183,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<Exit> {
     match cli.command {
         Command::Completions { shell } => completions(shell, output),
         Command::VerifyProof(arguments) => verify_proof::run(&arguments, output),
+        Command::Inspect(arguments) => inspect::run(&arguments, output),
         Command::Serve(arguments) => {
             let exit = runtime.block_on(serve::run(&cli.global.owned_folder()?, arguments, output));
             // A second signal ended the wait for a thread that still shuts down; it is not waited for here either.
@@ -173,7 +191,14 @@ fn run(cli: Cli, output: &mut Output) -> Result<Exit> {
             exit
         }
         command => runtime.block_on(async {
-            let mut door = Door::open(cli.global.place()?).await?;
+            if let Command::Delete(arguments) = &command {
+                arguments.check_confirmable()?;
+            }
+            let opened = Door::open(cli.global.place()?).await;
+            let mut door = match command {
+                Command::Check(_) => opened.map_err(check::unopened)?,
+                _ => opened?,
+            };
             let done = through(&mut door, command, output).await;
             door.close();
             done
@@ -190,8 +215,15 @@ async fn through(door: &mut Door, command: Command, output: &mut Output) -> Resu
         Command::List(arguments) => list::run(door, &arguments, output).await,
         Command::Export(arguments) => export::run(door, &arguments, output).await,
         Command::Prove(arguments) => prove::run(door, &arguments, output).await,
+        Command::Stats => stats::run(door, output).await,
+        Command::Delete(arguments) => delete::run(door, &arguments, output).await,
+        Command::Check(arguments) => check::run(door, &arguments, output).await,
+        Command::Compact(arguments) => compact::run(door, &arguments, output).await,
         // These need no store, and `run` has taken them.
-        Command::Serve(_) | Command::VerifyProof(_) | Command::Completions { .. } => Ok(Exit::Ok),
+        Command::Serve(_)
+        | Command::VerifyProof(_)
+        | Command::Inspect(_)
+        | Command::Completions { .. } => Ok(Exit::Ok),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod chain;
+mod check;
 pub mod cli;
 mod clock;
 mod commit_queue;
@@ -24,12 +25,14 @@ mod scan;
 mod server;
 mod settings;
 mod snapshot;
+mod stats;
 mod store;
 mod throttle;
 mod tree;
 mod verdict;
 
 pub use carrack_repack::{Field, TimeForm};
+pub use check::{CheckEvent, CheckPhase, CheckProgress, CheckReport, Finding};
 pub use clock::{Clock, SystemClock};
 pub use delete::{DeleteTarget, Deleted};
 pub use error::{Error, Result};
@@ -39,8 +42,7 @@ pub use row::Content;
 pub use scan::Matches;
 pub use server::Server;
 pub use settings::StoreSettings;
-pub use store::{
-    Absence, CollectionCount, Keys, Lookup, RecordRef, Repo, Rows, Stats, Store, Summary,
-};
+pub use stats::Stats;
+pub use store::{Absence, CollectionCount, Keys, Lookup, RecordRef, Repo, Rows, Store, Summary};
 pub use tree::RecordProof;
 pub use verdict::{Status, StatusError, Verdict};

@@ -152,6 +152,17 @@ impl Store {
         self.inner().catalog.compact()
     }
 
+    /// Returns how many segments no merge can take in, because something in them is damaged. Waits for a merge that runs.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read.
+    pub fn unmergeable(&self) -> Result<usize> {
+        let unmergeable = self.lock_merges();
+        let segments = self.inner().catalog.segments()?;
+        let is_unmergeable = segments.iter().filter(|(id, _)| unmergeable.contains(id));
+        Ok(is_unmergeable.count())
+    }
+
     /// Folds the oldest revisions of a repo that has too many, unless a merge runs: then that may do it.
     pub(crate) fn fold(&self, did: &Did) -> Result<()> {
         let mut unmergeable = match self.inner().merges.running.try_lock() {

@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use carrack_client::{Address, Client};
 use carrack_schema::Code;
-use carrack_schema::limits::IMPORT_MEMORY_BYTES;
 use carrack_segment::{Directory, Fs};
 
 use crate::clock::SystemClock;
@@ -49,8 +48,8 @@ pub struct Settings {
     pub listen: Vec<Address>,
     /// Threads that serve connections.
     pub workers: usize,
-    /// Bytes of blocks that one import keeps in memory before it goes on in a file in `DATA/tmp`.
-    pub import_memory_bytes: usize,
+    /// What is chosen about the store.
+    pub store: StoreSettings,
 }
 
 impl Default for Settings {
@@ -59,7 +58,7 @@ impl Default for Settings {
         Self {
             listen: Vec::new(),
             workers: 1,
-            import_memory_bytes: IMPORT_MEMORY_BYTES,
+            store: StoreSettings::default(),
         }
     }
 }
@@ -122,18 +121,11 @@ impl Owner {
         let unusable =
             |error| Error::because(Code::Unavailable, folder.words("cannot be used"), error);
         let directory: Arc<dyn Directory> = Arc::new(Fs::open(&folder.0).map_err(unusable)?);
-        let store = Store::open_with(
-            directory,
-            Arc::new(SystemClock),
-            StoreSettings {
-                import_memory_bytes: settings.import_memory_bytes,
-                ..StoreSettings::default()
-            },
-        )
-        .map_err(|error| match error.code() {
-            Code::Overloaded => folder.in_use(),
-            _ => error,
-        })?;
+        let store = Store::open_with(directory, Arc::new(SystemClock), settings.store.clone())
+            .map_err(|error| match error.code() {
+                Code::Overloaded => folder.in_use(),
+                _ => error,
+            })?;
         let mut unix = vec![folder.bind_socket()?];
         let mut tcp: Vec<SocketAddr> = Vec::new();
         for address in &settings.listen {

@@ -5,6 +5,7 @@ mod error;
 mod export;
 mod gate;
 mod importer;
+mod keeper;
 mod list;
 mod record;
 mod repo;

@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use carrack_schema::limits::IMPORTS_MAX;
+use carrack_schema::limits::{IMPORTS_MAX, KEEPERS_MAX};
 use carrack_schema::{Code, Did, Handle, Tid};
 use carrack_segment::{Directory, Lock};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::catalog::{CURSOR_KEY_BYTES, Catalog, RepoEntry, SegmentId, Tables};
 use crate::chain::{Chain, Link};
@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) settings: StoreSettings,
     pub(crate) merges: Merges,
     imports: AtomicUsize,
+    /// Places of calls that take long: deletions, compactions, checks.
+    pub(crate) keepers: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     /// Held as long as anything here can write, by whatever thread; so it is the last field.
     _lock: Lock,
@@ -102,6 +104,7 @@ impl Store {
             settings,
             merges: Merges::default(),
             imports: AtomicUsize::new(0),
+            keepers: Arc::new(Semaphore::new(KEEPERS_MAX)),
             closing: watch::Sender::new(false),
             _lock: lock,
         })))
@@ -248,27 +251,6 @@ impl Store {
         bad_row.map_or(Ok((repos, more)), Err)
     }
 
-    /// Returns totals over all repos.
-    ///
-    /// # Errors
-    /// If the catalog cannot be read.
-    pub fn stats(&self) -> Result<Stats> {
-        let mut stats = Stats::default();
-        self.0.catalog.repos_after("", |_, entry| {
-            stats.repos += 1;
-            let head = entry.head();
-            stats.records += u64::from(head.records.saturating_sub(head.deleted));
-            stats.bytes_in += head.bytes_in;
-            stats.bytes_stored += entry
-                .extents
-                .iter()
-                .map(|each| each.bytes_stored)
-                .sum::<u64>();
-            true
-        })?;
-        Ok(stats)
-    }
-
     pub(crate) fn cursor_key(&self) -> &[u8; CURSOR_KEY_BYTES] {
         self.0.catalog.cursor_key()
     }
@@ -395,19 +377,6 @@ impl Drop for ImportPermit {
     fn drop(&mut self) {
         self.0.0.imports.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-/// Totals over all repos.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Repos held.
-    pub repos: u64,
-    /// Records of their current revisions.
-    pub records: u64,
-    /// Bytes of the CARs those came from.
-    pub bytes_in: u64,
-    /// Bytes that all their revisions take in segment files.
-    pub bytes_stored: u64,
 }
 
 /// Why a repo cannot be read.

@@ -4,6 +4,8 @@
 //! its *template*: runs of the record's own bytes (heads, keys, nulls, the text of `$type`) with the kinds of the leaves
 //! between them. No lexicon is known here.
 
+mod describe;
+
 use std::ops::Range;
 
 use carrack_repo::cbor::{Reader, Token};

@@ -49,5 +49,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use index::{Group, Index, Row};
 pub use map::Map;
 pub use name::Name;
-pub use reader::{Extent, Fault, Part, Segment};
+pub use reader::{Extent, Fault, Part, Segment, Stored};
 pub use writer::{Place, Sealed, SegmentWriter, Target};

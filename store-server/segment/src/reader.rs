@@ -28,6 +28,7 @@ pub struct Segment {
     map: Map,
     header: Header,
     footer: Footer,
+    footer_bytes: u64,
     /// A bit for each page whose checksum was found right.
     pages_checked: Box<[AtomicU64]>,
     /// The dictionary, once it was found right.
@@ -61,6 +62,27 @@ pub struct Fault {
     pub part: Part,
     /// An [`ErrorKind::Corrupt`] that names it.
     pub error: Error,
+}
+
+/// How a page or the dictionary lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Bytes it takes in the file, those that fill its last word among them.
+    pub bytes: u64,
+    /// Bytes of the message.
+    pub plain_bytes: u64,
+    /// Whether it is compressed, with Zstandard.
+    pub is_compressed: bool,
+}
+
+impl Stored {
+    fn of(section: Section) -> Self {
+        Self {
+            bytes: section.span.len() as u64,
+            plain_bytes: section.plain_bytes.into(),
+            is_compressed: section.codec == wire::Codec::Zstd,
+        }
+    }
 }
 
 impl Segment {
@@ -129,6 +151,7 @@ impl Segment {
             map,
             header,
             footer,
+            footer_bytes: trailer.footer_bytes,
             pages_checked: (0..flags).map(|_| AtomicU64::new(0)).collect(),
             dictionary: OnceLock::new(),
             cache: Arc::clone(cache),
@@ -171,6 +194,24 @@ impl Segment {
     pub fn page_rows(&self, number: u32) -> Option<u32> {
         let page = self.footer.pages.get(number as usize)?;
         Some(page.rows.into())
+    }
+
+    /// Returns how a page is stored, without touching it.
+    pub fn page_stored(&self, number: u32) -> Option<Stored> {
+        self.footer
+            .pages
+            .get(number as usize)
+            .map(|&section| Stored::of(section))
+    }
+
+    /// Returns how the dictionary is stored, without touching it; none if there is no dictionary.
+    pub fn dictionary_stored(&self) -> Option<Stored> {
+        self.footer.dictionary.map(Stored::of)
+    }
+
+    /// Returns the bytes that the footer takes in the file.
+    pub fn footer_bytes(&self) -> u64 {
+        self.footer_bytes
     }
 
     /// Returns a page's message, for [`message::flat`](crate::message::flat): in place from the map, or decompressed and

@@ -1,13 +1,15 @@
 //! `config.toml` in the data folder: what a flag or the environment may override.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 
 use carrack_schema::Code;
 use serde::Deserialize;
 
+use super::store_options::StoreOptions;
 use super::{Failure, Result};
 
-/// The settings of `carrack serve`.
+/// The settings of `carrack serve`; those of the store count for every command that owns the folder.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
@@ -17,10 +19,29 @@ pub(super) struct Config {
     /// Threads that serve connections.
     pub(super) workers: Option<usize>,
     /// MiB of blocks that one import keeps in memory before it goes on in a file.
-    pub(super) import_memory_mib: Option<usize>,
+    import_memory_mib: Option<u32>,
+    /// Revisions of a repo that stay readable, the current one among them.
+    retention_revs: Option<NonZeroU32>,
+    /// Hours in which a revision stays readable, however many came after.
+    retention_hours: Option<u32>,
+    /// Hours after a deletion within which the bytes are off the disk.
+    purge_hours: Option<u32>,
+    /// MiB a second that merging in the background may write.
+    merge_mib_per_second: Option<NonZeroU64>,
 }
 
 impl Config {
+    /// Returns what it says of the store.
+    pub(super) fn store(&self) -> StoreOptions {
+        StoreOptions {
+            import_memory_mib: self.import_memory_mib,
+            retention_revs: self.retention_revs,
+            retention_hours: self.retention_hours,
+            purge_hours: self.purge_hours,
+            merge_mib_per_second: self.merge_mib_per_second,
+        }
+    }
+
     /// Reads the file; one that is not there is empty.
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("config.toml");
@@ -49,21 +70,24 @@ mod tests {
         let file = folder.path().join("config.toml");
         std::fs::write(
             &file,
-            "listen = ['127.0.0.1:1']\nworkers = 3\nimport_memory_mib = 4",
+            "listen = ['127.0.0.1:1']\nworkers = 3\nimport_memory_mib = 4\nretention_revs = 5\n\
+             retention_hours = 6\npurge_hours = 7\nmerge_mib_per_second = 8",
         )
         .unwrap();
         let expected = Config {
             listen: vec!["127.0.0.1:1".into()],
             workers: Some(3),
             import_memory_mib: Some(4),
+            retention_revs: NonZeroU32::new(5),
+            retention_hours: Some(6),
+            purge_hours: Some(7),
+            merge_mib_per_second: NonZeroU64::new(8),
         };
         assert_eq!(Config::read(folder.path()).unwrap(), expected);
-        std::fs::write(&file, "listne = []").unwrap();
-        assert!(
-            Config::read(folder.path())
-                .unwrap_err()
-                .words
-                .contains("listne")
-        );
+        for (text, named) in [("listne = []", "listne"), ("retention_revs = 0", "nonzero")] {
+            std::fs::write(&file, text).unwrap();
+            let words = Config::read(folder.path()).unwrap_err().words;
+            assert!(words.contains(named), "{words}");
+        }
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use carrack_client::{Address, Client, Session};
 use carrack_schema::Code;
 
+use super::config::Config;
+use super::store_options::StoreOptions;
 use super::{Failure, Result};
 use crate::owner::{self, DataFolder, Opened, Settings};
 
@@ -93,7 +95,12 @@ async fn enter(place: &Place) -> Result<(Session, Option<Opened>)> {
     match place {
         Place::Address(address) => Ok((Client::connect(address).await?.login(""), None)),
         Place::Folder(folder) => {
-            let (client, opened) = owner::open(folder, &Settings::default()).await?;
+            let options = StoreOptions::environment()?.or(Config::read(folder.path())?.store());
+            let settings = Settings {
+                store: options.settings(),
+                ..Settings::default()
+            };
+            let (client, opened) = owner::open(folder, &settings).await?;
             Ok((client.login(""), Some(opened)))
         }
     }

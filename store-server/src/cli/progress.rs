@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use carrack_client::{Phase, Progress};
+use carrack_client::{CheckPhase, CheckProgress, Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
@@ -11,12 +11,7 @@ pub(super) struct Bar(ProgressBar);
 
 impl Bar {
     pub(super) fn new(name: &str, bytes: Option<u64>) -> Self {
-        let target = if std::io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(bytes, target);
+        let bar = ProgressBar::with_draw_target(bytes, target());
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {bytes}/{total_bytes} {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(name.to_owned());
@@ -35,6 +30,50 @@ impl Bar {
                 Phase::Committing => self.0.set_message("committing"),
             }
         }
+    }
+}
+
+fn target() -> ProgressDrawTarget {
+    if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    }
+}
+
+/// A check's bar.
+pub(super) struct CheckBar(ProgressBar);
+
+impl CheckBar {
+    pub(super) fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, target());
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self(bar)
+    }
+
+    /// Shows how far the check is.
+    pub(super) fn show(&self, progress: CheckProgress) {
+        self.0.set_prefix(match progress.phase {
+            CheckPhase::Segments => "segments",
+            CheckPhase::Repos => "repos",
+        });
+        self.0.set_length(progress.total);
+        self.0.set_position(progress.done);
+        if progress.records > 0 {
+            self.0.set_message(format!("{} records", progress.records));
+        }
+    }
+
+    /// Takes the bar away while something is printed.
+    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
+    }
+}
+
+impl Drop for CheckBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

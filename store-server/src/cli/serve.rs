@@ -3,12 +3,12 @@
 use carrack_client::Address;
 use carrack_schema::Code;
 use carrack_schema::codes::Exit;
-use carrack_schema::limits::{IMPORT_MEMORY_BYTES, MIB};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::Config;
 use super::output::Output;
+use super::store_options::StoreOptions;
 use super::{Failure, Result};
 use crate::owner::{DataFolder, Owner, Settings};
 
@@ -20,7 +20,9 @@ Examples:
   carrack serve --data /srv/at --listen unix:/run/user/1000/carrack/store.sock
 
 The data folder's socket is always served; commands on the same folder find it by themselves.
-DIR/config.toml may hold `listen`, `workers` and `import_memory_mib`; a flag wins over it.")]
+A flag wins over the environment, that over DIR/config.toml, which may hold `listen`, `workers`,
+`import_memory_mib`, `retention_revs`, `retention_hours`, `purge_hours` and `merge_mib_per_second`.
+Environment and file count for other commands as well, where one of them owns the folder.")]
 pub(super) struct Arguments {
     /// Also listen there: unix:PATH or IP:PORT (port 0 takes a free one); may be repeated
     #[arg(long, value_name = "ADDR")]
@@ -28,9 +30,8 @@ pub(super) struct Arguments {
     /// Threads that serve connections [default: one per core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// MiB of blocks that one import keeps in memory before it goes on in a file [default: 32]
-    #[arg(long, value_name = "MIB")]
-    import_memory: Option<usize>,
+    #[command(flatten)]
+    store: StoreOptions,
 }
 
 pub(super) async fn run(
@@ -85,10 +86,10 @@ fn settings(folder: &DataFolder, arguments: Arguments) -> Result<Settings> {
         arguments.listen
     };
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let mib = arguments.import_memory.or(config.import_memory_mib);
     Ok(Settings {
         listen,
         workers: arguments.workers.or(config.workers).unwrap_or_else(cores),
-        import_memory_bytes: mib.map_or(IMPORT_MEMORY_BYTES, |mib| mib.saturating_mul(MIB)),
+        // The flags hold what the environment says where they are not given.
+        store: arguments.store.or(config.store()).settings(),
     })
 }

@@ -11,6 +11,7 @@ use carrack_schema::wire::store_capnp::{gate, session};
 
 use super::error::answer;
 use super::importer::Importer;
+use super::keeper::Keeper;
 use super::store::StoreObject;
 use crate::error::Error;
 use crate::store::Store;
@@ -88,6 +89,17 @@ impl session::Server for Session {
         results
             .get()
             .set_importer(new_client(Importer::new(self.store.clone())));
+        Ok(())
+    }
+
+    async fn keeper(
+        self: Rc<Self>,
+        _params: session::KeeperParams,
+        mut results: session::KeeperResults,
+    ) -> capnp::Result<()> {
+        results
+            .get()
+            .set_keeper(new_client(Keeper::new(self.store.clone())));
         Ok(())
     }
 }

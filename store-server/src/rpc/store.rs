@@ -66,11 +66,7 @@ impl store::Server for StoreObject {
     ) -> capnp::Result<()> {
         answer(|| {
             let stats = self.store.stats()?;
-            let mut wire = results.get().init_stats();
-            wire.set_repos(stats.repos);
-            wire.set_records(stats.records);
-            wire.set_bytes_in(stats.bytes_in);
-            wire.set_bytes_stored(stats.bytes_stored);
+            view::stats(results.get().init_stats(), &stats);
             Ok(())
         })
     }

@@ -7,13 +7,14 @@ use carrack_repack::value::{Plan, Unreadable};
 use carrack_schema::limits::FIELDS_MAX;
 use carrack_schema::wire::record_capnp::{record_data, want};
 use carrack_schema::wire::store_capnp::{
-    Absent, collection_info, repo_info as wire_info, source as wire_source, verdict,
+    Absent, collection_info, repo_info as wire_info, source as wire_source, store_stats, verdict,
 };
 use carrack_schema::{Cid, Code};
 
 use super::error::Failure;
 use crate::error::Error;
 use crate::row::{Content, cid_of};
+use crate::stats::Stats;
 use crate::store::{Absence, CollectionCount, RecordRef, Summary};
 use crate::verdict::Verdict;
 
@@ -182,4 +183,18 @@ pub(super) fn collections(
 /// Returns a length as Cap'n Proto counts lists. Every list here is bounded far below its range.
 pub(super) fn count(length: usize) -> u32 {
     u32::try_from(length).expect("lists in answers are bounded by a page")
+}
+
+pub(super) fn stats(mut wire: store_stats::Builder<'_>, stats: &Stats) {
+    wire.set_repos(stats.repos);
+    wire.set_records(stats.records);
+    wire.set_revisions(stats.revisions);
+    wire.set_bytes_in(stats.bytes_in);
+    wire.set_bytes_stored(stats.bytes_stored);
+    wire.set_segments(stats.segments);
+    wire.set_segments_cold(stats.segments_cold);
+    wire.set_bytes_segments(stats.bytes_segments);
+    wire.set_bytes_catalog(stats.bytes_catalog);
+    wire.set_purges(stats.purges);
+    wire.set_purge_by(stats.purge_by.unwrap_or(0));
 }

@@ -14,6 +14,11 @@ fn help_is_as_recorded() {
         "export",
         "prove",
         "verify-proof",
+        "stats",
+        "delete",
+        "check",
+        "compact",
+        "inspect",
     ] {
         let mut command = bare();
         command

@@ -3,6 +3,7 @@
 mod commands;
 mod crash;
 mod help;
+mod keeping;
 mod proofs;
 mod serve;
 mod side_by_side;
@@ -15,6 +16,7 @@ pub(crate) const OK: i32 = 0;
 pub(crate) const FAILED: i32 = 1;
 pub(crate) const USAGE: i32 = 2;
 pub(crate) const REFUSED: i32 = 3;
+pub(crate) const DAMAGED: i32 = 4;
 pub(crate) const NOT_FOUND: i32 = 5;
 
 /// A data folder and files to import, gone at the end.
@@ -55,8 +57,10 @@ pub(crate) fn command(data: &Path) -> Command {
 
 pub(crate) fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carrack"));
-    for name in ["CARRACK_DATA", "CARRACK_STORE", "CARRACK_LOG"] {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARRACK_") {
+            command.env_remove(name);
+        }
     }
     command
 }

@@ -10,16 +10,26 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{FAILED, OK, Place, Run, USAGE, bare, command, repo};
 
 /// A running server; ended by its id if a test fails.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Serving {
-    fn start(place: &Place, arguments: &[&str]) -> Self {
+    pub(crate) fn start(place: &Place, arguments: &[&str]) -> Self {
+        Self::start_in(place, arguments, &[])
+    }
+
+    /// Starts it with variables in its environment.
+    pub(crate) fn start_in(
+        place: &Place,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut child = command(&place.data())
             .arg("serve")
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -29,7 +39,7 @@ impl Serving {
     }
 
     /// Returns the next address it says it listens on.
-    fn address(&mut self) -> String {
+    pub(crate) fn address(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         match line.trim_end().strip_prefix("listening on ") {
@@ -49,7 +59,7 @@ impl Serving {
         text
     }
 
-    fn end(mut self, signal: Signal) -> i32 {
+    pub(crate) fn end(mut self, signal: Signal) -> i32 {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         self.child.wait().unwrap().code().unwrap()
     }

@@ -1,5 +1,7 @@
 //! Times as records have them: `2024-11-05T12:34:56.789Z`, cut down to a number of their own units since 1970.
 
+use std::fmt;
+
 /// How a time is written: digits of its fraction of a second, and `Z` or `+00:00` at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimeForm {
@@ -28,6 +30,16 @@ const POWERS: [i64; 10] = [
     100_000_000,
     1_000_000_000,
 ];
+
+impl fmt::Display for TimeForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let zone = if self.is_offset { "+00:00" } else { "Z" };
+        match self.digits {
+            0 => f.write_str(zone),
+            digits => write!(f, ".{:0<1$}{zone}", "", usize::from(digits)),
+        }
+    }
+}
 
 impl TimeForm {
     pub(crate) fn code(self) -> u8 {

@@ -1,0 +1,250 @@
+//! [`Keeper`]: deleting, compacting, checking. Each call has a thread of its own, for it takes as long as its work.
+//!
+//! A check that nobody waits for any more ends; a deletion or a compaction goes on, for it is whole or absent.
+
+use std::rc::Rc;
+
+use carrack_schema::limits::FINDINGS_QUEUED_MAX;
+use carrack_schema::names::RepoName;
+use carrack_schema::wire::store_capnp::{Absent, check_report, check_watcher, keeper};
+use carrack_schema::{Code, Did, RecordPath};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::{answer, exception};
+use super::view;
+use crate::check::{CheckEvent, CheckPhase, CheckProgress, CheckReport, Finding};
+use crate::delete::{DeleteTarget, Deleted};
+use crate::error::{Error, Result};
+use crate::stats::Stats;
+use crate::store::Store;
+
+pub(super) struct Keeper {
+    store: Store,
+}
+
+impl Keeper {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Starts a call's work on a thread, and returns where its outcome will be.
+    fn start<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T>>> {
+        self.store.check_open()?;
+        let keepers = self.store.inner().keepers.clone();
+        let permit = keepers.try_acquire_owned().map_err(|_| {
+            let words = "as many deletions, compactions and checks run as may at the same time";
+            Error::new(Code::Overloaded, words)
+        })?;
+        let (reply, outcome) = oneshot::channel();
+        let store = self.store.clone();
+        let run = move || {
+            let result = work(&store);
+            // Free before the answer goes out: whoever has it may call again, or close the store.
+            drop((permit, store));
+            // A caller that left does not hear how it ended.
+            let _left = reply.send(result);
+        };
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(run)
+            .map_err(|error| Error::because(Code::Overloaded, "no thread for the call", error))?;
+        Ok(outcome)
+    }
+}
+
+/// Waits for the outcome of a call's work.
+async fn outcome<T>(started: Result<oneshot::Receiver<Result<T>>>) -> capnp::Result<T> {
+    let started = started.map_err(|error| exception(&error))?;
+    let ended = || Error::new(Code::Internal, "the call's thread ended without an outcome");
+    let outcome = started.await.unwrap_or_else(|_| Err(ended()));
+    outcome.map_err(|error| exception(&error))
+}
+
+fn resolve(store: &Store, name: &RepoName) -> Result<Did> {
+    match name {
+        RepoName::Did(did) => Ok(did.clone()),
+        RepoName::Handle(handle) => store.resolve(handle),
+    }
+}
+
+fn delete(
+    store: &Store,
+    name: &RepoName,
+    path: Option<RecordPath>,
+    purge: bool,
+) -> Result<Result<(Did, Deleted), Absent>> {
+    let did = resolve(store, name)?;
+    let target = match path {
+        None => DeleteTarget::Repo(did.clone()),
+        Some(path) => DeleteTarget::Record(did.clone(), path),
+    };
+    match store.delete(&target, purge) {
+        Ok(deleted) => Ok(Ok((did, deleted))),
+        Err(error) if error.code() == Code::NotFound => {
+            let is_held = store.inner().catalog.repo(&did)?.is_some();
+            Ok(Err(if is_held {
+                Absent::Record
+            } else {
+                Absent::Repo
+            }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a compaction came to: the store before and after it, and files that stay as they are.
+type Compacted = (Stats, Stats, usize);
+
+fn compact(
+    store: &Store,
+    name: Option<&RepoName>,
+    cold: bool,
+) -> Result<Result<Compacted, Absent>> {
+    let did = name.map(|name| resolve(store, name)).transpose()?;
+    let before = store.stats()?;
+    match store.compact(cold, did.as_ref()) {
+        Ok(()) => Ok(Ok((before, store.stats()?, store.unmergeable()?))),
+        Err(error) if error.code() == Code::NotFound => Ok(Err(Absent::Repo)),
+        Err(error) => Err(error),
+    }
+}
+
+impl keeper::Server for Keeper {
+    async fn delete(
+        self: Rc<Self>,
+        params: keeper::DeleteParams,
+        mut results: keeper::DeleteResults,
+    ) -> capnp::Result<()> {
+        let started = answer(|| {
+            let params = params.get()?;
+            let name: RepoName = params.get_repo()?.to_str()?.parse()?;
+            let path = params.get_path()?.to_str()?;
+            let path = (!path.is_empty()).then(|| path.parse()).transpose()?;
+            let purge = params.get_purge();
+            let work = move |store: &Store| delete(store, &name, path, purge);
+            Ok(self.start("carrack-delete", work)?)
+        })?;
+        match outcome(Ok(started)).await? {
+            Err(absent) => results.get().set_absent(absent),
+            Ok((did, Deleted { records, purge_by })) => {
+                let mut deleted = results.get().init_deleted();
+                deleted.set_did(did.as_str());
+                deleted.set_records(records);
+                deleted.set_purge_by(purge_by.unwrap_or(0));
+            }
+        }
+        Ok(())
+    }
+
+    async fn compact(
+        self: Rc<Self>,
+        params: keeper::CompactParams,
+        mut results: keeper::CompactResults,
+    ) -> capnp::Result<()> {
+        let started = answer(|| {
+            let params = params.get()?;
+            let name = params.get_repo()?.to_str()?;
+            let name = (!name.is_empty()).then(|| name.parse()).transpose()?;
+            let cold = params.get_cold();
+            let work = move |store: &Store| compact(store, name.as_ref(), cold);
+            Ok(self.start("carrack-compact", work)?)
+        })?;
+        match outcome(Ok(started)).await? {
+            Err(absent) => results.get().set_absent(absent),
+            Ok((before, after, damaged)) => {
+                let mut compacted = results.get().init_compacted();
+                view::stats(compacted.reborrow().init_before(), &before);
+                view::stats(compacted.reborrow().init_after(), &after);
+                compacted.set_damaged(damaged as u64);
+            }
+        }
+        Ok(())
+    }
+
+    async fn check(
+        self: Rc<Self>,
+        params: keeper::CheckParams,
+        mut results: keeper::CheckResults,
+    ) -> capnp::Result<()> {
+        let params = params.get()?;
+        let (quick, watcher) = (params.get_quick(), params.get_watcher()?);
+        let none_yet = CheckProgress {
+            phase: CheckPhase::Segments,
+            done: 0,
+            total: 0,
+            records: 0,
+        };
+        let (findings, mut incoming) = mpsc::channel(FINDINGS_QUEUED_MAX);
+        let (progress, mut reports) = watch::channel(none_yet);
+        let started = self.start("carrack-check", move |store| {
+            store.check(quick, &mut |event| match event {
+                CheckEvent::Progress(now) => {
+                    progress.send_replace(now);
+                    !findings.is_closed()
+                }
+                CheckEvent::Found(finding) => findings.blocking_send(finding).is_ok(),
+            })
+        });
+        // When this call is dropped both channels close, which ends the thread.
+        loop {
+            tokio::select! {
+                biased;
+                finding = incoming.recv() => match finding {
+                    Some(finding) => found(&watcher, &finding).await?,
+                    None => break,
+                },
+                Ok(()) = reports.changed() => {
+                    let now = *reports.borrow_and_update();
+                    report(&watcher, now).await?;
+                }
+            }
+        }
+        let checked = outcome(started).await?;
+        fill(results.get().init_report(), &checked);
+        Ok(())
+    }
+}
+
+/// Pushes a finding; waits while the client is behind.
+async fn found(watcher: &check_watcher::Client, finding: &Finding) -> capnp::Result<()> {
+    let mut request = watcher.found_request();
+    let mut wire = request.get().init_finding();
+    wire.set_file(&finding.file);
+    wire.set_section(&finding.section);
+    wire.set_words(&finding.words);
+    wire.set_repos_count(finding.repos_count);
+    wire.set_readable(&finding.readable);
+    let mut repos = wire.init_repos(view::count(finding.repos.len()));
+    for (i, did) in (0..).zip(&finding.repos) {
+        repos.set(i, did.as_str());
+    }
+    request.send().promise.await.map(drop)
+}
+
+/// Says how far the check is, one call at a time: while one is outstanding newer figures replace each other.
+async fn report(watcher: &check_watcher::Client, now: CheckProgress) -> capnp::Result<()> {
+    let mut request = watcher.progress_request();
+    let mut params = request.get();
+    params.set_phase(match now.phase {
+        CheckPhase::Segments => check_watcher::Phase::Segments,
+        CheckPhase::Repos => check_watcher::Phase::Repos,
+    });
+    params.set_done(now.done);
+    params.set_total(now.total);
+    params.set_records(now.records);
+    request.send().promise.await.map(drop)
+}
+
+fn fill(mut wire: check_report::Builder<'_>, report: &CheckReport) {
+    wire.set_segments(report.segments);
+    wire.set_repos(report.repos);
+    wire.set_revisions(report.revisions);
+    wire.set_records(report.records);
+    wire.set_bytes(report.bytes);
+    wire.set_findings(report.findings);
+    wire.set_repos_damaged(report.repos_damaged);
+}
