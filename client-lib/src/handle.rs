@@ -292,7 +292,7 @@ impl Importer {
     }
 }
 
-/// Looking after the store. Every call takes one round trip, the hops to it included, and as long as its work takes.
+/// Looking after the store. A call takes as long as its work.
 #[derive(Clone, Debug)]
 pub struct Keeper(Handle);
 
@@ -331,8 +331,8 @@ impl Keeper {
             .await
     }
 
-    /// Starts a check: of all checksums if it is `quick`, else of every row and tree as well. One round trip; findings are
-    /// pushed.
+    /// Starts a check: of all checksums if it is `quick`, else of every row and tree as well. One round trip, and one more
+    /// for each finding and each report of progress; neither is waited for here.
     pub fn check(&self, quick: bool) -> Check {
         Check::start(self.0.clone(), quick)
     }

@@ -698,3 +698,6 @@ impl Rows for CheckedRows<'_, '_> {
         self.read(index).map_err(|error| self.keep(error))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::str::FromStr;
 
-use carrack_client::Session;
+use carrack_client::{Absent, Session};
 use carrack_schema::codes::Exit;
 use carrack_schema::names::RepoName;
 use carrack_schema::time::rfc3339;
@@ -151,13 +151,14 @@ pub(super) async fn run(
 async fn confirm(session: &Session, target: &DeleteTarget) -> Result<bool> {
     let what = match target {
         DeleteTarget::Record(record) => format!("the record {record}"),
-        // A hidden repo says nothing of itself, and may be deleted.
+        // A hidden repo says nothing of itself, and may be deleted all the same.
         DeleteTarget::Repo(repo) => match session.store().repo(&repo.to_string()).info().await? {
             Ok(info) => format!(
                 "the repo {} with {} records and all of its revisions",
                 info.source.did, info.records
             ),
-            Err(_) => format!("the repo {repo} with all of its revisions"),
+            Err(Absent::Inactive) => format!("the hidden repo {repo} with all of its revisions"),
+            Err(absent) => return Err(absent.into()),
         },
     };
     let unheard = |error: std::io::Error| Failure::new(Code::Unavailable, error.to_string());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use carrack_schema::time::rfc3339;
-use carrack_segment::{Fs, PageCache, Segment};
+use carrack_segment::{Fs, PageCache, Part, Segment};
 use kit::{Changes, Order};
 use serde_json::Value;
 
@@ -72,9 +72,13 @@ impl Place {
 }
 
 fn open(file: &std::path::Path) -> Segment {
+    try_open(file).unwrap()
+}
+
+fn try_open(file: &std::path::Path) -> carrack_segment::Result<Segment> {
     let folder = Fs::open(file.parent().unwrap()).unwrap();
     let name = file.file_name().unwrap().to_str().unwrap();
-    Segment::open(&folder, name, &PageCache::new(1 << 20)).unwrap()
+    Segment::open(&folder, name, &PageCache::new(1 << 20))
 }
 
 /// Returns where a part of a file is.
@@ -263,6 +267,35 @@ fn every_other_part_that_is_damaged_is_named() {
         assert_eq!(findings[0]["repos"], serde_json::json!(both), "at {at}");
         std::fs::write(&file, &sound).unwrap();
     }
+    // An index is of one revision of one repo.
+    let is_index = |at: &usize| {
+        flip(&file, *at);
+        let segment = try_open(&file);
+        let is_index = segment.is_ok_and(|segment| {
+            let faults = segment.check();
+            faults
+                .iter()
+                .any(|fault| matches!(fault.part, Part::Index(_)))
+        });
+        flip(&file, *at);
+        is_index
+    };
+    let at = (0..sound.len()).rev().step_by(64).find(is_index).unwrap();
+    flip(&file, at);
+    for mode in [&[][..], &["--quick"]] {
+        let (findings, totals) = place.check(mode);
+        assert_eq!(
+            (&findings[0]["section"], findings.len()),
+            (&"index".into(), 1)
+        );
+        assert_eq!(totals["reposDamaged"], 1);
+        for did in &dids {
+            let is_touched = findings[0]["repos"][0] == did.as_str();
+            let run = place.run(&["list", did]);
+            run.ends(if is_touched { DAMAGED } else { OK });
+        }
+    }
+    flip(&file, at);
     std::fs::remove_file(&file).unwrap();
     let (findings, totals) = place.check(&[]);
     assert_eq!(findings[0]["section"], "file");
@@ -475,6 +508,48 @@ fn what_is_purged_is_off_the_disk_and_what_is_only_deleted_is_hidden() {
     place
         .run(&["delete", "nobody.example", "--yes"])
         .ends(NOT_FOUND);
+}
+
+/// Runs a command whose stdin is a terminal, types an answer, and returns how it ended.
+fn on_terminal(place: &Place, arguments: &[&str], answer: &str) -> Run {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&keyboard).unwrap();
+    unlockpt(&keyboard).unwrap();
+    let name = ptsname(&keyboard, Vec::new()).unwrap();
+    let terminal = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    rustix::io::write(&keyboard, answer.as_bytes()).unwrap();
+    Run::of(command(&place.data()).args(arguments).stdin(terminal))
+}
+
+#[test]
+fn on_a_terminal_only_a_yes_deletes() {
+    let place = Place::new();
+    let repo = repo(20, 74);
+    place.import(&[repo.car(Order::Pds)]);
+    let did = repo.did.as_str();
+    for answer in ["n\n", "\n", "yesterday\n"] {
+        let run = on_terminal(&place, &["delete", did], answer).ends(FAILED);
+        let question =
+            format!("Delete the repo {did} with 20 records and all of its revisions? [y/N] ");
+        assert_eq!(run.stderr, format!("{question}nothing was deleted\n"));
+        assert_eq!(place.stats()["repos"], 1);
+    }
+    let uri = format!("at://{did}/{}", repo.records[3].path);
+    let run = on_terminal(&place, &["delete", &uri], "y\n").ends(OK);
+    assert!(
+        run.stderr
+            .starts_with(&format!("Delete the record {uri}? ")),
+        "{}",
+        run.stderr
+    );
+    on_terminal(&place, &["delete", did], "yes\n").ends(OK);
+    on_terminal(&place, &["delete", did], "yes\n").ends(NOT_FOUND);
+    assert_eq!(place.stats()["repos"], 0);
 }
 
 #[test]
