@@ -7,6 +7,7 @@ mod fixtures;
 mod hostile;
 mod hostile_cars;
 mod imports;
+mod keeper;
 mod listings;
 mod reads;
 mod real;

@@ -184,11 +184,11 @@ fn a_damaged_page_names_the_repos_it_touches_and_the_others_are_read() {
     let segment = open(&file);
     let pages = segment.page_count();
     let mut named_some = 0;
-    // Of a row's first and last page, and what is between.
-    for page in [0, pages / 3, pages / 2, pages - 1] {
+    for page in 0..pages {
         let at = position(&sound, &segment.page(page).unwrap());
         flip(&file, at + 40);
-        for mode in [&[][..], &["--quick"]] {
+        let modes = [&[][..], &["--quick"]];
+        for mode in &modes[usize::from(page % 3 != 0)..] {
             let (findings, totals) = place.check(mode);
             assert_eq!(findings.len(), 1, "{findings:?}");
             let finding = &findings[0];
