@@ -13,7 +13,7 @@ use carrack_repo::commit::AnyCommit;
 use carrack_repo::{ErrorKind, Rows, TreePlan, VerifiedRef};
 use carrack_schema::limits::FINDING_REPOS_MAX;
 use carrack_schema::{Cid, Code, Did};
-use carrack_segment::{Extent, PageCache, Part, Segment};
+use carrack_segment::{Extent, Fault, PageCache, Part, Segment};
 
 use crate::catalog::{ExtentEntry, RepoEntry, SegmentEntry, SegmentId};
 use crate::chain::{Chain, Link, RowTable};
@@ -261,7 +261,7 @@ impl Check<'_> {
         }
         let mut pages = BTreeMap::new();
         for fault in faults {
-            let words = fault.error.to_string();
+            let words = own_words(&fault, segment.name());
             match fault.part {
                 Part::Dictionary => self.dictionary(id, segment, words)?,
                 Part::Index(key) => {
@@ -440,22 +440,33 @@ impl Check<'_> {
     }
 }
 
+/// Returns the words of a fault, without the file and the section, which its finding names.
+fn own_words(fault: &Fault, file: &str) -> String {
+    let section = match &fault.part {
+        Part::Dictionary => "dictionary".to_owned(),
+        Part::Page(number) => format!("page {number}"),
+        Part::Index(_) => "index".to_owned(),
+    };
+    let place = format!(" file=`{file}` section=`{section}`");
+    let words = fault.error.to_string().replace(&place, "");
+    words.trim_end_matches(':').to_owned()
+}
+
 /// Returns what is wrong with a dictionary whose checksum is right.
 fn unreadable_shape(segment: &Segment) -> Result<Option<String>> {
     let Some(bytes) = segment.dictionary()? else {
         return Ok(None);
     };
-    let wrong = |words: String| format!("{words}: file=`{}` section=`dictionary`", segment.name());
     let table = match Dictionary::parse(bytes) {
         Ok(table) => table,
-        Err(error) => return Ok(Some(wrong(error.to_string()))),
+        Err(error) => return Ok(Some(format!("it does not parse: {error}"))),
     };
     let words = table.over(bytes);
     let [shapes, ..] = table.counts();
     let bad = (0..)
         .take(shapes)
         .find(|&number| words.shape(number).is_none());
-    Ok(bad.map(|number| wrong(format!("shape {number} is none"))))
+    Ok(bad.map(|number| format!("shape {number} is none")))
 }
 
 /// The check of one repo, as of one row of the catalog.

@@ -655,3 +655,56 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         run.stderr
     );
 }
+
+/// Puts an N in the place of every number, and of a segment's name.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let words = line.split(' ').map(|word| {
+            let is_id = word.len() == 26 && !word.contains(|c: char| c.is_lowercase());
+            if is_id { "ID" } else { word }
+        });
+        let mut in_number = false;
+        for c in words.collect::<Vec<_>>().join(" ").chars() {
+            if !c.is_ascii_digit() {
+                out.push(c);
+            } else if !in_number {
+                out.push('N');
+            }
+            in_number = c.is_ascii_digit();
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[test]
+fn what_people_read_is_as_recorded() {
+    let place = Place::new();
+    let repo = repo(50, 75);
+    place.import(&[repo.car(Order::Pds)]);
+    let file = place.the_segment();
+    let inspected = place.run(&["inspect", file.to_str().unwrap()]).ends(OK);
+    let inspected = without_numbers(inspected.text()).replace(repo.did.as_str(), "DID");
+    let did = without_numbers(repo.did.as_str());
+    let rev = without_numbers(&repo.rev.to_string());
+    let inspected = inspected
+        .replace(did.trim(), "DID")
+        .replace(rev.trim(), "REV");
+    insta::assert_snapshot!("inspect", inspected);
+    let uri = format!("at://{}/{}", repo.did, repo.records[0].path);
+    place.run(&["delete", &uri, "--yes"]).ends(OK);
+    let stats = place.run(&["stats"]).ends(OK);
+    insta::assert_snapshot!("stats", without_numbers(stats.text()));
+    let compacted = place.run(&["compact"]).ends(OK);
+    insta::assert_snapshot!("compact", without_numbers(compacted.text()));
+    let file = place.the_segment();
+    flip(&file, 5_000);
+    let checked = place.run(&["check"]).ends(DAMAGED);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let checked = checked
+        .text()
+        .replace(name, "ID.cseg")
+        .replace(repo.did.as_str(), "DID");
+    insta::assert_snapshot!("check", without_numbers(&checked));
+}
