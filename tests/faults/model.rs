@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use carrack_schema::{Cid, Code, Did, RecordPath};
-use carrack_store::{Absence, Error, Keys, Lookup, Repo, Store, Summary, Verdict};
+use carrack_store::{Absence, CheckEvent, Error, Keys, Lookup, Repo, Store, Summary, Verdict};
 use kit::{Order, RepoSpec};
 
 /// A revision of a repo, with its export.
@@ -120,6 +120,7 @@ impl Model {
         for (did, stored) in &self.repos {
             reading.repo(did, stored)?;
         }
+        reading.check()?;
         let unknown: Did = "did:web:nobody.example".parse().expect("it is a DID");
         if let Some(Ok(_) | Err(Absence::Inactive)) =
             reading.answer("repo", None, store.repo(&unknown))?
@@ -203,6 +204,26 @@ impl Reading<'_> {
             (stats.repos, stats.records, stats.bytes_in),
             expected,
         )
+    }
+
+    /// Lets the store check itself: what it finds must be of those whose damage is tolerated.
+    fn check(&mut self) -> Result<(), String> {
+        let mut findings = Vec::new();
+        let checked = self.store.check(false, &mut |event| {
+            if let CheckEvent::Found(finding) = event {
+                findings.push(finding);
+            }
+            true
+        });
+        self.answer("check", None, checked)?;
+        let is_tolerated = |did: Option<&Did>| (self.tolerance)(did, Code::Damaged);
+        for finding in findings {
+            let of_them = || finding.repos.iter().all(|did| is_tolerated(Some(did)));
+            if !is_tolerated(None) && (finding.repos.is_empty() || !of_them()) {
+                return Err(format!("check found {finding:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn handles(&mut self) -> Result<(), String> {
