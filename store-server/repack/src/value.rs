@@ -376,9 +376,9 @@ mod tests {
             record.resize(record.len() + length, 0xf6);
             record
         };
-        assert!(Plan::of(&list(VALUE_NODES_MAX - 1), &[]).is_ok());
+        assert!(Plan::of(list(VALUE_NODES_MAX - 1), &[]).is_ok());
         assert!(matches!(
-            Plan::of(&list(VALUE_NODES_MAX), &[]),
+            Plan::of(list(VALUE_NODES_MAX), &[]),
             Err(Unreadable::TooLarge)
         ));
     }

@@ -55,33 +55,31 @@ fn field(repo: &Repo, path: &RecordPath, field: &Field, out: &mut Vec<u8>) -> Re
     Ok(())
 }
 
-/// A bound of a scan: as text, and as the time it is.
+/// A bound of a scan: as text, and as the time that it is with a `Z` behind it, in microseconds. Texts of times sort
+/// above such a bound just where the times are not below it.
 struct Least<'a> {
     text: &'a str,
-    time: Option<(TimeForm, i64)>,
+    micros: Option<i64>,
 }
 
 /// Whether a value is a text that is `least` or above.
 fn is_at_least(value: &carrack_store::Field<'_>, least: &Least<'_>) -> bool {
-    match (value, least.time) {
-        // Times of one form order as their numbers.
-        (carrack_store::Field::Time(form, value), Some((of, time))) if *form == of => {
-            *value >= time
-        }
+    match (value, least.micros) {
+        (carrack_store::Field::Time(form, value), Some(least)) => form.micros(*value) >= least,
         _ => value
             .text()
             .is_some_and(|text| *text >= *least.text.as_bytes()),
     }
 }
 
-/// Counts the records of one collection whose field is `least` or above.
-fn scan(repo: &Repo, collection: &Nsid, field: &Field, least: &Least<'_>) -> Result<u64> {
-    let keys = Keys {
-        collection: Some(collection),
-        ..Keys::default()
+/// Counts the records of the repo whose field is `least` or above.
+fn scan(repo: &Repo, field: &Field, least: &str) -> Result<u64> {
+    let least = Least {
+        text: least,
+        micros: TimeForm::parse(&format!("{least}Z")).map(|(form, value)| form.micros(value)),
     };
-    let rows = repo.rows(&keys)?.context("a collection is gone")?;
-    let found = repo.scan(&rows, &field.path, |value| is_at_least(value, least))?;
+    let rows = repo.rows(&Keys::default())?.context("the repo is gone")?;
+    let found = repo.scan(&rows, &field.path, |value| is_at_least(value, &least))?;
     Ok(found.len() as u64)
 }
 
@@ -197,16 +195,7 @@ impl Engine for Carrack {
     }
 
     fn scan_column(&mut self, least: &str) -> Result<u64> {
-        let repo = self.repo()?;
-        let least = Least {
-            text: least,
-            time: TimeForm::parse(least),
-        };
-        let mut hits = 0;
-        for collection in repo.collections()? {
-            hits += scan(repo, &collection.nsid.parse()?, &self.field, &least)?;
-        }
-        Ok(hits)
+        scan(self.repo()?, &self.field, least)
     }
 
     fn bytes_on_disk(&self) -> Result<OnDisk> {
