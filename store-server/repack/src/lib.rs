@@ -1,8 +1,10 @@
 //! The bridge between verified records and the pages of a segment: DAG-CBOR in, rows of Cap'n Proto pages out, and
 //! the same DAG-CBOR back.
 //!
-//! It takes only verified blocks, and does no I/O: [`carrack_segment`] moves the bytes. Today a row is its record's
-//! DAG-CBOR as it was; columns will stand in the same pages behind the same functions.
+//! It takes only verified blocks, and does no I/O: [`carrack_segment`] moves the bytes. A record is cut into its
+//! [`shape`], what remains without the values at its ends, and those values, which stand in columns; shape and values are
+//! the exact bytes. What would not come back the same, or is too rare to pay, is kept as it is. Writing starts at
+//! [`PageBuilder`], reading at [`row::row`] and, for a whole column, [`row::groups`].
 
 #![deny(
     clippy::indexing_slicing,
