@@ -64,6 +64,12 @@ impl OpenSegments {
         Ok(segment)
     }
 
+    /// Lets go of a segment in which something could not be read, so that whoever asks next opens it anew: a disk that
+    /// misread once may read well.
+    pub(crate) fn forget(&self, id: SegmentId) {
+        self.lock().segments.remove(&id);
+    }
+
     /// Lets go of a segment that the catalog no longer names and removes its file. Its bytes are free when the last
     /// reader has let go of it too.
     pub(crate) fn retire(&self, id: SegmentId) {

@@ -83,10 +83,21 @@ impl Store {
                 (head.commit, head.imported) == (row.head().commit, row.head().imported)
             })
         };
-        let (base, unreadable) = match self.stored(did).and_then(Repo::sound) {
+        let sound = || self.stored(did).and_then(Repo::sound);
+        let found = sound().or_else(|_| {
+            // What cannot be read, the import lets go of with all revisions that need it: so it is looked at twice.
+            let extents = row.extents.iter();
+            extents.for_each(|extent| self.inner().segments.forget(extent.segment));
+            sound()
+        });
+        let (base, unreadable) = match found {
             Ok(base) => (base.filter(is_of_row), None),
             Err(error) => (None, Some(error)),
         };
+        // Something may have been deleted between the two looks: then the base does not show it, and nobody misses it.
+        let deletions = base
+            .as_ref()
+            .map_or(deletions, |base| base.deletions().clone());
         Ok(Known {
             row: Some(row),
             base,
