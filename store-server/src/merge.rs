@@ -318,11 +318,15 @@ impl Store {
         for &id in sources {
             let segment = match self.inner().segments.get(id) {
                 Ok(segment) => segment,
-                Err(error) => {
+                // An import or a deletion took it away.
+                Err(_) if !self.is_segment(id)? => continue,
+                Err(error) if error.code() == Code::Damaged => {
                     tracing::error!(error = error.chain(), "a segment cannot be merged");
                     unmergeable.insert(id);
                     continue;
                 }
+                // The disk may be well again with the next merge.
+                Err(error) => return Err(error),
             };
             for extent in segment.file().extents() {
                 let did = split_extent_key(extent.key()).and_then(|(did, _)| did.parse().ok());
@@ -334,6 +338,11 @@ impl Store {
             }
         }
         Ok(dids.into_iter().collect())
+    }
+
+    fn is_segment(&self, id: SegmentId) -> Result<bool> {
+        let segments = self.inner().catalog.segments()?;
+        Ok(segments.iter().any(|(known, _)| *known == id))
     }
 
     /// Writes what is to be replaced of one repo; none if the store does not hold it any more.
@@ -355,7 +364,14 @@ impl Store {
             let chain = self.chain_of(did, &entry, step);
             match chain.and_then(|chain| chain.check().map(|()| chain)) {
                 Ok(chain) => chains.push(chain),
-                Err(_) => return Err(Unmergeable::Damaged(Box::new(entry))),
+                // An import or a deletion took files away: the next merge sees what there is then.
+                Err(_) if self.inner().catalog.repo(did)?.as_ref() != Some(&entry) => {
+                    return Ok(None);
+                }
+                Err(error) if error.code() == Code::Damaged => {
+                    return Err(Unmergeable::Damaged(Box::new(entry)));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         let mut extents = Vec::with_capacity(steps.len());
