@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use carrack_segment::Directory;
-use carrack_segment::directory::faulty::{Fault, Faulty, Plan, Span, Step};
+use carrack_segment::directory::faulty::{Fault, Faulty, Op, Plan, Span, Step};
 use carrack_segment::directory::mem::Mem;
 
-use crate::model::STRICT;
+use crate::model::{Model, STRICT};
 use crate::report::Report;
 use crate::workload::{self, Workload};
 use crate::worlds::{DISK_CODES, NO_CODES, Worlds};
-use crate::{open, takes_all};
+use crate::{DEFAULT_SIZES, open, takes_all};
 
 /// Crash images looked at for each step.
 fn images() -> u64 {
@@ -23,14 +23,12 @@ fn a_crash_at_every_step_loses_nothing_that_was_acknowledged() {
     let mut report = Report::new("crashes");
     for workload in workload::all() {
         let base = workload.prepare();
-        let steps = undisturbed(&workload, &base.0);
-        for (at, step) in steps.iter().enumerate() {
-            // A step that changes nothing leaves what the next one leaves.
-            if step.op.changes() || takes_all() {
-                let label = format!("{}, step {at} ({:?} {})", workload.name, step.op, step.name);
-                report.count("steps crashed at", 1);
-                report.case(&label, |report| crash_at(&workload, &base, at, report));
-            }
+        let steps = undisturbed(&workload, &base);
+        // A step that changes nothing leaves what the next one leaves.
+        for (at, step) in sample(&steps, |op| op.changes() || takes_all()) {
+            let label = format!("{}, step {at} ({:?} {})", workload.name, step.op, step.name);
+            report.count("steps crashed at", 1);
+            report.case(&label, |report| crash_at(&workload, &base, at, report));
         }
         // And when all is done.
         report.case(workload.name, |report| {
@@ -41,10 +39,26 @@ fn a_crash_at_every_step_loses_nothing_that_was_acknowledged() {
     report.finish();
 }
 
+/// Returns the steps of an operation with their numbers: all, or a sample of those of a long workload.
+pub(crate) fn sample(steps: &[Step], is_due: impl Fn(Op) -> bool) -> Vec<(usize, &Step)> {
+    const SAMPLE: usize = 32;
+    let due: Vec<_> = steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| is_due(step.op))
+        .collect();
+    let every = match takes_all() {
+        true => 1,
+        false => due.len() / SAMPLE + 1,
+    };
+    // The last steps are those that make it true.
+    due.into_iter().rev().step_by(every).collect()
+}
+
 /// Runs a workload and returns its steps.
-pub(crate) fn undisturbed(workload: &Workload, base: &Mem) -> Vec<Step> {
+pub(crate) fn undisturbed(workload: &Workload, (base, model): &(Mem, Model)) -> Vec<Step> {
     let faulty = Faulty::new(Arc::new(base.copy()), 0);
-    let store = open(faulty.clone(), workload.memory).expect("the disk works");
+    let store = open(faulty.clone(), workload.sizes, model.now).expect("the disk works");
     for operation in &workload.operations {
         // Refusals are part of some workloads.
         let _answer = operation.run(&store);
@@ -55,7 +69,7 @@ pub(crate) fn undisturbed(workload: &Workload, base: &Mem) -> Vec<Step> {
 
 fn crash_at(
     workload: &Workload,
-    (base, model): &(Mem, crate::model::Model),
+    (base, model): &(Mem, Model),
     at: usize,
     report: &mut Report,
 ) -> Result<(), String> {
@@ -67,7 +81,7 @@ fn crash_at(
         fault: Fault::Crash,
     });
     let mut worlds = Worlds::one(model.clone());
-    match open(faulty.clone(), workload.memory) {
+    match open(faulty.clone(), workload.sizes, model.now) {
         Err(error) if DISK_CODES.contains(&error.code()) => {}
         Err(error) => return Err(format!("opening: {}: {}", error.code(), error.chain())),
         Ok(store) => {
@@ -92,12 +106,15 @@ fn crash_at(
 
 /// Opens what a crash left, looks at everything, and goes on working.
 pub(crate) fn recover(disk: Mem, mut worlds: Worlds) -> Result<(), String> {
+    let now = worlds.now();
     let reopen = |disk: &Mem| {
-        open(disk.clone(), workload::MEMORY)
+        open(disk.clone(), DEFAULT_SIZES, now)
             .map_err(|error| format!("reopening: {}: {}", error.code(), error.chain()))
     };
     let store = reopen(&disk)?;
+    worlds.reopened();
     worlds.compare(&store, STRICT)?;
+    worlds.look_for_purged(&disk)?;
     is_tidy(&disk, &worlds)?;
     let answer = worlds.run(&workload::probe(), &store, NO_CODES)?;
     answer.map_err(|error| error.chain())?;
@@ -119,16 +136,13 @@ fn is_tidy(disk: &Mem, worlds: &Worlds) -> Result<(), String> {
     if !temporary.is_empty() {
         return Err(format!("left over in tmp: {temporary:?}"));
     }
-    // A repo has a segment for each revision that is still retained, and shares one after a merge.
+    // A repo has a segment for each revision that is still needed, and shares one after a merge.
     let segments = list("segments")?.len();
-    let (repos, most) = (
-        worlds.models()[0].repos.len(),
-        worlds.models()[0].revisions(),
-    );
-    if segments > most || (segments == 0 && repos > 0) {
-        return Err(format!(
-            "{segments} segments for {repos} repos of {most} revisions"
-        ));
+    let models = || worlds.models().iter();
+    let most = models().map(Model::segments_max).max().unwrap_or(0);
+    let has_repos = models().all(|model| !model.repos.is_empty());
+    if segments > most || (segments == 0 && has_repos) {
+        return Err(format!("{segments} segments for {most} revisions"));
     }
     let rest = list("")?;
     if rest != ["catalog.redb", "lock"] {

@@ -1,4 +1,5 @@
-//! Random histories: imports of every kind, damaged CARs, crashes, errors and reopenings, against a model.
+//! Random histories: imports of every kind, merges, deletions, time that passes, crashes, errors and reopenings, against
+//! a model.
 //!
 //! `CARRACK_SEED` is the first history's seed and `CARRACK_ROUNDS` their number; a failure names the seed that it needs.
 //! A new ability is one more arm of [`History::operation`], or of [`Act`] if it is not asked of the store.
@@ -9,19 +10,25 @@ use std::sync::Arc;
 use carrack_schema::Did;
 use carrack_segment::directory::faulty::{Failure, Fault, Faulty, Plan, Span};
 use carrack_segment::directory::mem::Mem;
-use carrack_store::Store;
 use kit::rng::Rng;
 
 use crate::model::{Model, STRICT, Version};
 use crate::operation::{Account, Operation};
 use crate::report::Report;
 use crate::worlds::{DISK_CODES, NO_CODES, Worlds};
-use crate::{number, open, workload};
+use crate::{HOUR, Opened, Sizes, number, open};
 
+/// Little memory: the larger repos spill. Small segments: two or three are merged.
+const SIZES: Sizes = Sizes {
+    memory: 3_000,
+    segment: 20_000,
+};
 /// Things that happen in one history.
-const ACTS: usize = 30;
+const ACTS: usize = 40;
 /// Repos in one history, at most.
-const REPOS: usize = 4;
+const REPOS: usize = 6;
+/// Kinds of operation, see [`History::operation`].
+const KINDS: u64 = 15;
 
 #[test]
 fn random_histories_end_as_the_model_says() {
@@ -57,14 +64,14 @@ struct History {
     worlds: Worlds,
     /// Every version made so far, oldest first.
     versions: BTreeMap<Did, Vec<Arc<Version>>>,
-    /// Which kinds of import this history has: some are left out, so that the others meet more often.
+    /// Which kinds of operation this history has: some are left out, so that the others meet more often.
     kinds: Vec<u64>,
 }
 
 impl History {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let kinds: Vec<u64> = (0..7).filter(|_| rng.chance(700)).collect();
+        let kinds: Vec<u64> = (0..KINDS).filter(|_| rng.chance(700)).collect();
         Self {
             rng,
             disk: Mem::new(),
@@ -76,7 +83,7 @@ impl History {
 
     fn run(mut self, report: &mut Report) -> Result<(), String> {
         let mut faulty = Faulty::new(Arc::new(self.disk.clone()), 0);
-        let mut store = Some(open_store(&faulty)?);
+        let mut store = Some(open_store(&faulty, self.worlds.now())?);
         for number in 0..ACTS {
             let act = self.act();
             let words = format!("{act:?}");
@@ -108,7 +115,7 @@ impl History {
         &mut self,
         act: Act,
         faulty: &mut Faulty,
-        store: &mut Option<Store>,
+        store: &mut Option<Opened>,
         report: &mut Report,
     ) -> Result<(), String> {
         let open_now = store.as_ref().expect("a store is open between acts");
@@ -117,6 +124,8 @@ impl History {
                 report.count("operations", 1);
                 let _answer = self.worlds.run(&operation, open_now, NO_CODES)?;
                 self.worlds.compare(open_now, STRICT)?;
+                let looked_for = self.worlds.look_for_purged(&self.disk)?;
+                report.count("looks for a purged record", looked_for);
                 return Ok(());
             }
             Act::AskAndCrash(operation, after) => {
@@ -143,8 +152,10 @@ impl History {
             return Err(promise.clone());
         }
         *faulty = Faulty::new(Arc::new(self.disk.clone()), 0);
-        let opened = open_store(faulty)?;
+        let opened = open_store(faulty, self.worlds.now())?;
+        self.worlds.reopened();
         self.worlds.compare(&opened, STRICT)?;
+        self.worlds.look_for_purged(&self.disk)?;
         *store = Some(opened);
         Ok(())
     }
@@ -192,6 +203,30 @@ impl History {
                 let edits = of.repo.random_edits(seed, changes);
                 Operation::import(&Version::new(of.repo.fork(&edits)))
             }
+            5 => {
+                versions.push(newest.remarked(seed));
+                Operation::import(&versions[versions.len() - 1])
+            }
+            6 => Operation::Merge,
+            7 => Operation::compact(self.rng.chance(500)),
+            8 => Operation::Compact {
+                cold: self.rng.chance(500),
+                did: Some(did),
+            },
+            9 | 10 => {
+                let of = self.rng.pick(versions).clone();
+                let purge = self.rng.chance(500);
+                match self.rng.chance(200) || of.repo.records.is_empty() {
+                    true => Operation::delete_record(&of, purge),
+                    false => Operation::Delete {
+                        did,
+                        path: Some(self.rng.pick(&of.repo.records).path.clone()),
+                        purge,
+                    },
+                }
+            }
+            11 => Operation::delete_repo(&newest, self.rng.chance(500)),
+            12 | 13 => Operation::Tick(*self.rng.pick(&[HOUR / 2, 2 * HOUR, 13 * HOUR])),
             // Something about the account.
             _ => {
                 let account = Account {
@@ -204,9 +239,8 @@ impl History {
     }
 }
 
-fn open_store(faulty: &Faulty) -> Result<Store, String> {
-    // Little memory: the larger repos spill.
-    open(faulty.clone(), workload::MEMORY.min(3_000))
+fn open_store(faulty: &Faulty, now: i64) -> Result<Opened, String> {
+    open(faulty.clone(), SIZES, now)
         .map_err(|error| format!("opening: {}: {}", error.code(), error.chain()))
 }
 

@@ -6,13 +6,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use carrack_schema::{Code, Tid};
-use carrack_store::{Error, ImportRequest, Store};
+use carrack_schema::{Cid, Code, Did, Tid};
+use carrack_store::{DeleteTarget, Error, ImportRequest};
 
-use crate::model::{Model, Stored, Version};
+use crate::model::{Model, Revision, Stored, Version};
+use crate::{HOUR, Opened, purged};
 
 /// The handle that the kit's DID documents claim.
-const HANDLE: &str = "kit.example.com";
+pub(crate) const HANDLE: &str = "kit.example.com";
+
+/// Within which time a deletion is off the disk, and the half of it after which a merge sees to it.
+const PURGE: i64 = carrack_schema::limits::PURGE_HOURS as i64 * HOUR;
 
 /// What can be asked of a store.
 #[derive(Clone)]
@@ -23,6 +27,18 @@ pub(crate) enum Operation {
         since: Option<Tid>,
         account: Account,
     },
+    /// Merge as long as a merge is due.
+    Merge,
+    /// Merge all, or all of a repo.
+    Compact { cold: bool, did: Option<Did> },
+    /// Delete a repo, or the record at a path.
+    Delete {
+        did: Did,
+        path: Option<String>,
+        purge: bool,
+    },
+    /// Time passes, in microseconds.
+    Tick(i64),
 }
 
 /// What is said of the account with an import.
@@ -57,8 +73,30 @@ impl Operation {
         }
     }
 
+    /// Merges all.
+    pub(crate) fn compact(cold: bool) -> Self {
+        Self::Compact { cold, did: None }
+    }
+
+    /// Deletes a version's record that the kit gave a mark.
+    pub(crate) fn delete_record(of: &Version, purge: bool) -> Self {
+        Self::Delete {
+            did: of.repo.did.clone(),
+            path: Some(crate::model::MARKED.into()),
+            purge,
+        }
+    }
+
+    pub(crate) fn delete_repo(of: &Version, purge: bool) -> Self {
+        Self::Delete {
+            did: of.repo.did.clone(),
+            path: None,
+            purge,
+        }
+    }
+
     /// Asks it of the store.
-    pub(crate) fn run(&self, store: &Store) -> Result<(), Error> {
+    pub(crate) fn run(&self, store: &Opened) -> Result<(), Error> {
         match self {
             Self::Import {
                 version,
@@ -77,20 +115,84 @@ impl Operation {
                 let car = car(version, *since);
                 store.import(&car[..], &request, |_| {}).map(|_| ())
             }
+            Self::Merge => store.merge_all(),
+            Self::Compact { cold, did } => store.compact(*cold, did.as_ref()),
+            Self::Delete { did, path, purge } => {
+                let target = match path {
+                    None => DeleteTarget::Repo(did.clone()),
+                    Some(path) => {
+                        let path = path.parse().expect("the kit's paths are paths");
+                        DeleteTarget::Record(did.clone(), path)
+                    }
+                };
+                store.delete(&target, *purge).map(|_| ())
+            }
+            Self::Tick(micros) => {
+                store.pass(*micros);
+                Ok(())
+            }
         }
     }
 
-    /// Returns what a store that holds `model` holds afterwards.
-    ///
-    /// # Errors
-    /// The code it must refuse with; it then holds what it held.
-    pub(crate) fn expect(&self, model: &Model) -> Result<Model, Code> {
+    /// Returns what a store that holds `model` may hold afterwards, or which code it may refuse with; it then holds
+    /// what it held. More than one only where the store is free.
+    pub(crate) fn expect(&self, model: &Model) -> Vec<Result<Model, Code>> {
         match self {
             Self::Import {
                 version,
                 since,
                 account,
-            } => expect_import(model, version, *since, *account),
+            } => vec![expect_import(model, version, *since, *account)],
+            Self::Merge => {
+                let mut after = model.clone();
+                // Half of the time is left for what else is deleted, and for a merge that fails.
+                after.purge(|by| by <= model.now + PURGE / 2);
+                vec![Ok(after)]
+            }
+            Self::Compact { did: Some(did), .. } => match model.repos.contains_key(did) {
+                true => vec![Ok(model.clone())],
+                false => vec![Err(Code::NotFound)],
+            },
+            Self::Compact { did: None, .. } => {
+                let mut after = model.clone();
+                after.purge(|_| true);
+                vec![Ok(after)]
+            }
+            Self::Delete { did, path, purge } => {
+                let mut expected = match path {
+                    None => expect_delete_repo(model, did),
+                    Some(path) => expect_delete_record(model, did, path),
+                };
+                for after in expected.iter_mut().flatten().filter(|_| *purge) {
+                    after.purge(|_| true);
+                }
+                expected
+            }
+            Self::Tick(micros) => vec![Ok(Model {
+                now: model.now + micros,
+                ..model.clone()
+            })],
+        }
+    }
+
+    /// Returns what a store that holds `model` may hold beside it after an error of the disk's: a purge that fails has
+    /// hidden already.
+    pub(crate) fn expect_half(&self, model: &Model) -> Vec<Model> {
+        match self {
+            Self::Delete { did, path, .. } => {
+                let hiding = Self::Delete {
+                    did: did.clone(),
+                    path: path.clone(),
+                    purge: false,
+                };
+                match self {
+                    Self::Delete { purge: true, .. } => {
+                        hiding.expect(model).into_iter().flatten().collect()
+                    }
+                    _ => Vec::new(),
+                }
+            }
+            _ => Vec::new(),
         }
     }
 }
@@ -103,41 +205,97 @@ fn expect_import(
 ) -> Result<Model, Code> {
     let did = &version.repo.did;
     let old = model.repos.get(did);
-    let is_same = old.is_some_and(|old| old.version == *version);
+    let head = old.map(Stored::head);
+    let is_same = head.is_some_and(|head| head.version == *version);
     let bytes = car(version, since);
-    match old {
+    match head {
         Some(_) if is_same => {}
-        Some(old) if version.repo.rev < old.version.repo.rev => return Err(Code::OlderRev),
-        Some(old) if version.repo.rev == old.version.repo.rev => return Err(Code::Fork),
-        _ if version.is_whole(&bytes, old.map(|old| &*old.version)) => {}
+        Some(head) if version.repo.rev < head.version.repo.rev => return Err(Code::OlderRev),
+        Some(head) if version.repo.rev == head.version.repo.rev => return Err(Code::Fork),
+        _ if version.is_whole(&bytes, head.map(|head| &*head.version)) => {}
         _ => return Err(Code::Incomplete),
     }
-    let known = |of: fn(&Stored) -> &String| old.map(|old| of(old).clone()).unwrap_or_default();
-    let stored = Stored {
-        version: version.clone(),
-        bytes_in: match old {
-            Some(old) if is_same => old.bytes_in,
-            _ => bytes.len() as u64,
-        },
-        status: match account.status {
-            Some("active") => String::new(),
-            Some(status) => status.to_owned(),
-            None => known(|old| &old.status),
-        },
-        handle: match account.document {
-            true => HANDLE.to_owned(),
-            false => known(|old| &old.handle),
-        },
-        verified: account.document || (is_same && old.is_some_and(|old| old.verified)),
-        revisions: old.map_or(1, |old| old.revisions + usize::from(!is_same)),
-    };
+    let mut stored = old.cloned().unwrap_or_default();
+    match stored.revisions.first_mut().filter(|_| is_same) {
+        Some(head) => head.verified |= account.document,
+        None => stored.revisions.insert(
+            0,
+            Revision {
+                version: version.clone(),
+                bytes_in: bytes.len() as u64,
+                verified: account.document,
+                imported: model.now,
+            },
+        ),
+    }
+    match account.status {
+        Some("active") => stored.status.clear(),
+        Some(status) => status.clone_into(&mut stored.status),
+        None => {}
+    }
     let mut after = model.clone();
     // Who comes with a document claims the handle in it, whoever had it.
     if account.document {
-        after.handles.insert(stored.handle.clone(), did.clone());
+        HANDLE.clone_into(&mut stored.handle);
+        after.handles.insert(HANDLE.to_owned(), did.clone());
+    }
+    // What comes again after its repo was deleted is there again.
+    for record in stored.head().visible(&stored.deleted) {
+        if let Some(mark) = purged::mark(&record.bytes) {
+            after.pending.remove(&mark);
+            after.gone.remove(&mark);
+        }
     }
     after.repos.insert(did.clone(), stored);
     Ok(after)
+}
+
+fn expect_delete_repo(model: &Model, did: &Did) -> Vec<Result<Model, Code>> {
+    let mut after = model.clone();
+    let Some(stored) = after.repos.remove(did) else {
+        return vec![Err(Code::NotFound)];
+    };
+    after.handles.retain(|_, of| of != did);
+    let versions = stored.revisions.iter().map(|each| &each.version);
+    for record in versions.flat_map(|version| &version.repo.records) {
+        after.delete_mark(&record.bytes, model.now + PURGE);
+    }
+    vec![Ok(after)]
+}
+
+fn expect_delete_record(model: &Model, did: &Did, path: &str) -> Vec<Result<Model, Code>> {
+    let mut after = model.clone();
+    let Some(stored) = after.repos.get_mut(did) else {
+        return vec![Err(Code::NotFound)];
+    };
+    let readable = stored.retained(model.now);
+    // Revisions that cannot be read any more may be there still; then what they have at the path is deleted as well.
+    let (mut is_readable, mut may_be_there) = (false, false);
+    let mut texts = Vec::new();
+    for (at, revision) in stored.revisions.iter().enumerate() {
+        let Some(record) = revision.version.repo.record(path) else {
+            continue;
+        };
+        texts.push(record.bytes.clone());
+        let pair: (String, Cid) = (path.to_owned(), record.cid);
+        if !stored.deleted.contains(&pair) {
+            is_readable |= at < readable;
+            may_be_there |= at >= readable;
+        }
+    }
+    for revision in &stored.revisions {
+        if let Some(record) = revision.version.repo.record(path) {
+            stored.deleted.insert((path.to_owned(), record.cid));
+        }
+    }
+    for text in texts {
+        after.delete_mark(&text, model.now + PURGE);
+    }
+    match (is_readable, may_be_there) {
+        (true, _) => vec![Ok(after)],
+        (false, true) => vec![Ok(after), Err(Code::NotFound)],
+        (false, false) => vec![Err(Code::NotFound)],
+    }
 }
 
 fn car(version: &Version, since: Option<Tid>) -> Vec<u8> {
@@ -165,6 +323,18 @@ impl fmt::Debug for Operation {
                 }
                 Ok(())
             }
+            Self::Merge => write!(f, "merge"),
+            Self::Compact { cold, did } => {
+                let cold = if *cold { " cold" } else { "" };
+                let did = did.as_ref().map(|did| format!(" {did}"));
+                write!(f, "compact{cold}{}", did.unwrap_or_default())
+            }
+            Self::Delete { did, path, purge } => {
+                let path = path.as_ref().map(|path| format!("/{path}"));
+                let purge = if *purge { " and purge" } else { "" };
+                write!(f, "delete {did}{}{purge}", path.unwrap_or_default())
+            }
+            Self::Tick(micros) => write!(f, "{} minutes pass", micros / (HOUR / 60)),
         }
     }
 }

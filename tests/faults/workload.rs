@@ -5,12 +5,9 @@ use std::sync::Arc;
 use carrack_segment::directory::mem::Mem;
 
 use crate::model::{Model, Version};
-use crate::open;
 use crate::operation::{Account, Operation};
 use crate::worlds::{NO_CODES, Worlds};
-
-/// What an import keeps in memory where that does not matter.
-pub(crate) const MEMORY: usize = carrack_schema::limits::IMPORT_MEMORY_BYTES;
+use crate::{DEFAULT_SIZES, HOUR, Sizes, open};
 
 /// Operations, and those that come before without any fault.
 pub(crate) struct Workload {
@@ -21,8 +18,7 @@ pub(crate) struct Workload {
     pub(crate) was_killed: bool,
     /// Done under faults.
     pub(crate) operations: Vec<Operation>,
-    /// What an import keeps in memory, in bytes.
-    pub(crate) memory: usize,
+    pub(crate) sizes: Sizes,
 }
 
 impl Workload {
@@ -36,7 +32,7 @@ impl Workload {
             before: before.into(),
             was_killed: false,
             operations: operations.into(),
-            memory: MEMORY,
+            sizes: DEFAULT_SIZES,
         }
     }
 
@@ -45,7 +41,7 @@ impl Workload {
         let disk = Mem::new();
         let mut worlds = Worlds::one(Model::default());
         if !self.before.is_empty() {
-            let store = open(disk.clone(), self.memory).expect("the disk works");
+            let store = open(disk.clone(), self.sizes, worlds.now()).expect("the disk works");
             for operation in &self.before {
                 let answer = worlds.run(operation, &store, NO_CODES);
                 answer.expect("it is as expected").expect("it is done");
@@ -84,7 +80,7 @@ pub(crate) fn all() -> Vec<Workload> {
             ..kit::Changes::default()
         },
     )));
-    vec![
+    let mut all = vec![
         Workload::new("a new store", [], []),
         Workload::new("opening and closing", [import(&one)], []),
         Workload::new("the first import", [], [import(&one)]),
@@ -121,7 +117,10 @@ pub(crate) fn all() -> Vec<Workload> {
             )
         },
         Workload {
-            memory: 2_000,
+            sizes: Sizes {
+                memory: 2_000,
+                ..DEFAULT_SIZES
+            },
             ..Workload::new(
                 "an import that spills",
                 [import(&two)],
@@ -142,6 +141,118 @@ pub(crate) fn all() -> Vec<Workload> {
                 import(&two.next(7)),
                 import(&newest),
             ],
+        ),
+    ];
+    all.extend(merges());
+    all.extend(deletions());
+    all
+}
+
+/// Repos of a few records each.
+fn few(count: u64) -> Vec<Arc<Version>> {
+    (0..count)
+        .map(|seed| Version::first(3, 40 + seed))
+        .collect()
+}
+
+/// Returns a repo's revisions, each with small changes.
+fn chain(records: usize, revisions: u64) -> Vec<Arc<Version>> {
+    let mut chain = vec![Version::first(records, 30)];
+    for seed in 1..revisions {
+        chain.push(chain[chain.len() - 1].next(seed));
+    }
+    chain
+}
+
+fn merges() -> Vec<Workload> {
+    let import = Operation::import;
+    let (one, two) = (Version::first(20, 21), Version::first(9, 22));
+    let newer = one.next(1);
+    let stored = [import(&one), import(&two), import(&newer)];
+    let many: Vec<Operation> = few(8).iter().map(import).collect();
+    let long = chain(30, 9);
+    let (last, older) = long.split_last().expect("it has some");
+    let older: Vec<Operation> = older.iter().map(import).collect();
+    vec![
+        Workload::new("a merge", many, [Operation::Merge]),
+        Workload {
+            // Each of the new segments is full with its second repo.
+            sizes: Sizes {
+                segment: 9_000,
+                ..DEFAULT_SIZES
+            },
+            ..Workload::new(
+                "a merge into several",
+                stored.clone(),
+                [Operation::Merge, Operation::compact(false)],
+            )
+        },
+        Workload::new(
+            "a cold compaction",
+            stored.clone(),
+            [Operation::compact(true), import(&newer.next(2))],
+        ),
+        Workload::new(
+            "a compaction of one repo",
+            stored,
+            [Operation::Compact {
+                cold: false,
+                did: Some(one.repo.did.clone()),
+            }],
+        ),
+        Workload::new(
+            "the fold of a long chain",
+            older,
+            [Operation::Tick(2 * HOUR), import(last), Operation::Merge],
+        ),
+    ]
+}
+
+fn deletions() -> Vec<Workload> {
+    let import = Operation::import;
+    let (one, two) = (Version::first(20, 23), Version::first(9, 24));
+    let newer = one.remarked(1);
+    let stored = [
+        Operation::import_as(
+            &one,
+            Account {
+                document: true,
+                status: None,
+            },
+        ),
+        import(&two),
+        import(&newer),
+    ];
+    let merged = [&stored[..], &[Operation::compact(false)]].concat();
+    let cold = [&stored[..], &[Operation::compact(true)]].concat();
+    let delete_record = |purge| Operation::delete_record(&one, purge);
+    let delete_repo = |purge| Operation::delete_repo(&one, purge);
+    vec![
+        Workload::new(
+            "a deletion, and a revision later",
+            stored.clone(),
+            [delete_record(false), import(&newer.next(3))],
+        ),
+        Workload::new(
+            "a deletion whose time comes",
+            merged.clone(),
+            [
+                delete_record(false),
+                Operation::Tick(13 * HOUR),
+                Operation::Merge,
+            ],
+        ),
+        Workload::new("a purge of a record", merged.clone(), [delete_record(true)]),
+        Workload::new(
+            "a purge of a record in the cold",
+            cold,
+            [delete_record(true)],
+        ),
+        Workload::new("a purge of a repo", merged, [delete_repo(true)]),
+        Workload::new(
+            "a repo that goes and comes",
+            stored,
+            [delete_repo(false), import(&one)],
         ),
     ]
 }
