@@ -48,3 +48,32 @@ pub(crate) fn marks_on(disk: &Mem) -> BTreeSet<Mark> {
     }
     found
 }
+
+#[test]
+fn what_is_stored_is_found() {
+    use crate::model::{Model, Version};
+    use crate::operation::Operation;
+    use crate::worlds::{NO_CODES, Worlds};
+    use crate::{DEFAULT_SIZES, START, open};
+
+    let version = Version::first(20, 71);
+    let newer = version.next(1);
+    let disk = Mem::new();
+    let store = open(disk.clone(), DEFAULT_SIZES, START).unwrap();
+    let mut worlds = Worlds::one(Model::default());
+    for operation in [
+        Operation::import(&version),
+        Operation::import(&newer),
+        Operation::compact(false),
+        Operation::compact(true),
+    ] {
+        worlds.run(&operation, &store, NO_CODES).unwrap().unwrap();
+        let records = worlds.models()[0].repos.values().flat_map(|stored| {
+            let revisions = stored.revisions.iter();
+            revisions.flat_map(|each| &each.version.repo.records)
+        });
+        let expected: BTreeSet<Mark> = records.filter_map(|each| mark(&each.bytes)).collect();
+        assert!(!expected.is_empty(), "{operation:?}");
+        assert!(expected.is_subset(&marks_on(&disk)), "{operation:?}");
+    }
+}

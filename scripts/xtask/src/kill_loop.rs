@@ -1,8 +1,9 @@
-//! `cargo xtask kill-loop`: kill -9 of `carrack serve` at random moments while clients import.
+//! `cargo xtask kill-loop`: kill -9 of `carrack serve` at random moments while clients import, it merges in the
+//! background, and, where the binary has the commands, a client compacts and deletes.
 //!
 //! After each kill the store is started again, and every repo read back: one whose import was acknowledged is there,
-//! byte for byte; one that was under way is there in its old or its new revision, whole. The processes are the real
-//! binary's, told to end by their ids only, and every wait has an end.
+//! byte for byte; one that was under way is there in its old or its new revision, whole; one that was deleted is not.
+//! The processes are the real binary's, told to end by their ids only, and every wait has an end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +17,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-/// Records of the repos; each client imports every third.
-const RECORDS: [usize; 6] = [5, 300, 1_500, 40, 800, 4_000];
+/// Records of the repos; each client imports every third. Many are small, so that merges are always due: the revisions
+/// of a few large ones would seldom be eight of a size.
+const RECORDS: [usize; 24] =
+    [5, 300, 1_500, 40, 800, 4_000, 8, 3, 30, 12, 1, 60, 9, 20, 4, 7, 150, 2, 16, 5, 25, 10, 100, 6];
+/// Records of the repo that comes and goes; its number is behind the others.
+const GUEST_RECORDS: usize = 50;
+const GUEST: usize = RECORDS.len();
 /// Revisions of each repo. When all are imported, a new data folder is begun.
 const VERSIONS: usize = 6;
 const CLIENTS: usize = 3;
@@ -37,6 +43,9 @@ pub struct Options {
     /// Use the binary of the dev profile
     #[arg(long)]
     dev: bool,
+    /// Use this binary and build none
+    #[arg(long)]
+    carrack: Option<PathBuf>,
     /// Give up after so many seconds
     #[arg(long, default_value_t = 1_800)]
     seconds_max: u64,
@@ -61,8 +70,8 @@ struct Version {
 #[derive(Clone, Copy, Default)]
 struct Known {
     acknowledged: Option<usize>,
-    /// An import that was not answered.
-    under_way: Option<usize>,
+    /// What an import or a deletion that was not answered makes of it.
+    under_way: Option<Option<usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -73,12 +82,19 @@ struct Tally {
     imports_cut_off: usize,
     cut_off_and_present: usize,
     repos_compared: usize,
+    compactions: usize,
+    deletions: usize,
+    /// Kills that left a file half written or not yet named.
+    kills_amid_writing: usize,
+    /// Starts that found fewer segments than revisions: merges had taken others away.
+    starts_after_merges: usize,
     folders: usize,
 }
 
 pub fn run(options: &Options) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(options.seconds_max);
-    let carrack = build(options.dev)?;
+    let carrack = options.carrack.clone().map_or_else(|| build(options.dev), Ok)?;
+    let commands = Commands::of(&carrack)?;
     let folder = Folder::create()?;
     let repos = make_repos(&folder.0, options.seed)?;
     let mut rng = Rng(options.seed);
@@ -88,10 +104,10 @@ pub fn run(options: &Options) -> Result<()> {
         let data = folder.0.join(format!("data-{}", tally.folders));
         tally.folders += 1;
         let mut known = vec![Known::default(); repos.len()];
-        let is_done = |known: &[Known]| known.iter().all(|known| known.acknowledged == Some(VERSIONS - 1));
+        let is_done = |known: &[Known]| known[..GUEST].iter().all(|known| known.acknowledged == Some(VERSIONS - 1));
         while tally.kills < options.kills && !is_done(&known) {
             ensure!(Instant::now() < end, "out of time: {tally:?}");
-            one_life(&carrack, &data, &repos, &mut known, &mut rng, &mut tally)?;
+            one_life(&carrack, &data, &repos, commands, &mut known, &mut rng, &mut tally)?;
             lost.extend(verify(&carrack, &data, &repos, &mut known, &mut tally)?);
         }
         fs::remove_dir_all(&data)?;
@@ -99,11 +115,29 @@ pub fn run(options: &Options) -> Result<()> {
             break;
         }
     }
-    println!("kill-loop seed {}: {tally:?}, {} lost or wrong", options.seed, lost.len());
+    println!("kill-loop seed {}, {commands:?}: {tally:?}, {} lost or wrong", options.seed, lost.len());
+    let is_long = tally.kills >= 50;
+    ensure!(!is_long || tally.starts_after_merges > 0, "nothing was merged");
     if !lost.is_empty() {
         bail!("{}", lost.join("\n"));
     }
     Ok(())
+}
+
+/// Which commands the binary has beside those that are always asked.
+#[derive(Clone, Copy, Debug)]
+struct Commands {
+    compact: bool,
+    delete: bool,
+}
+
+impl Commands {
+    fn of(carrack: &Path) -> Result<Self> {
+        let output = bare(carrack).arg("--help").output()?;
+        let help = String::from_utf8(output.stdout)?;
+        let has = |name: &str| help.lines().any(|line| line.split_whitespace().next() == Some(name));
+        Ok(Self { compact: has("compact"), delete: has("delete") })
+    }
 }
 
 /// Starts the store, imports from several clients at once, and kills it at a random moment.
@@ -111,6 +145,7 @@ fn one_life(
     carrack: &Path,
     data: &Path,
     repos: &[Repo],
+    commands: Commands,
     known: &mut [Known],
     rng: &mut Rng,
     tally: &mut Tally,
@@ -131,8 +166,7 @@ fn one_life(
         let mut clients = Vec::new();
         for client in 0..CLIENTS {
             // A client's repos are its own, so that at most one import of a repo is under way.
-            let mut own: Vec<(usize, Known)> =
-                (client..repos.len()).step_by(CLIENTS).map(|i| (i, known[i])).collect();
+            let mut own: Vec<(usize, Known)> = (client..GUEST).step_by(CLIENTS).map(|i| (i, known[i])).collect();
             let mut rng = Rng(rng.next());
             let (address, stop, acknowledged) = (&address, &stop, &acknowledged);
             clients.push(scope.spawn(move || -> Result<Vec<(usize, Known)>> {
@@ -147,21 +181,23 @@ fn one_life(
                     let (i, state) = &mut own[at];
                     let next = state.acknowledged.map_or(0, |version| (version + 1).min(VERSIONS - 1));
                     let car = &repos[*i].versions[next].car;
-                    state.under_way = Some(next);
-                    let output = carrack_at(carrack, address, &["import", path(car)?])?;
-                    if !output.status.success() {
-                        // The store is gone, as far as this client can tell.
-                        if stop.load(Ordering::Acquire) || output.status.code() == Some(1) {
-                            break;
-                        }
-                        bail!("an import was refused: {}", String::from_utf8_lossy(&output.stderr));
+                    state.under_way = Some(Some(next));
+                    if !is_answered(carrack, address, &["import", path(car)?], stop)? {
+                        break;
                     }
-                    state.acknowledged = state.under_way.take();
+                    state.acknowledged = Some(next);
+                    state.under_way = None;
                     acknowledged.fetch_add(1, Ordering::AcqRel);
                 }
                 Ok(own)
             }));
         }
+        let mut keeper = Keeper { commands, guest: known[GUEST], compactions: 0, deletions: 0, rng: Rng(rng.next()) };
+        let (address, stop) = (&address, &stop);
+        let keeping = scope.spawn(move || {
+            while !stop.load(Ordering::Acquire) && keeper.act(carrack, address, &repos[GUEST], stop)? {}
+            Ok::<_, anyhow::Error>(keeper)
+        });
         std::thread::sleep(life);
         let killed = server.kill();
         stop.store(true, Ordering::Release);
@@ -170,6 +206,10 @@ fn one_life(
                 known[i] = state;
             }
         }
+        let keeper = keeping.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+        known[GUEST] = keeper.guest;
+        tally.compactions += keeper.compactions;
+        tally.deletions += keeper.deletions;
         killed
     })?;
     tally.kills += 1;
@@ -178,20 +218,76 @@ fn one_life(
     Ok(())
 }
 
+/// Asks for a change of a serving store; false if the store is gone, as far as the client can tell.
+fn is_answered(carrack: &Path, address: &str, arguments: &[&str], stop: &AtomicBool) -> Result<bool> {
+    let output = carrack_at(carrack, address, arguments)?;
+    if output.status.success() {
+        return Ok(true);
+    }
+    if stop.load(Ordering::Acquire) || output.status.code() == Some(1) {
+        return Ok(false);
+    }
+    bail!("{} was refused: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+}
+
+/// The client that compacts, and has a repo come and go.
+struct Keeper {
+    commands: Commands,
+    guest: Known,
+    compactions: usize,
+    deletions: usize,
+    rng: Rng,
+}
+
+impl Keeper {
+    /// Does the next thing; false if the store is gone, or there is nothing to do.
+    fn act(&mut self, carrack: &Path, address: &str, guest: &Repo, stop: &AtomicBool) -> Result<bool> {
+        let Commands { compact, delete } = self.commands;
+        if compact && self.rng.below(3) == 0 {
+            let cold: &[&str] = if self.rng.below(3) == 0 { &["--cold"] } else { &[] };
+            let answered = is_answered(carrack, address, &[&["compact"], cold].concat(), stop)?;
+            self.compactions += usize::from(answered);
+            return Ok(answered);
+        }
+        if !delete {
+            return Ok(compact);
+        }
+        let arguments: Vec<&str> = match self.guest.acknowledged {
+            Some(_) => {
+                self.guest.under_way = Some(None);
+                let purge = if self.rng.below(2) == 0 { Some("--purge") } else { None };
+                ["delete", &guest.did, "--yes"].into_iter().chain(purge).collect()
+            }
+            None => {
+                let version = self.rng.below(VERSIONS as u64) as usize;
+                self.guest.under_way = Some(Some(version));
+                vec!["import", path(&guest.versions[version].car)?]
+            }
+        };
+        if !is_answered(carrack, address, &arguments, stop)? {
+            return Ok(false);
+        }
+        self.deletions += usize::from(self.guest.acknowledged.is_some());
+        self.guest.acknowledged = self.guest.under_way.take().flatten();
+        Ok(true)
+    }
+}
+
 /// Starts the store again and reads everything back; returns what is lost or wrong.
-fn verify(
-    carrack: &Path,
-    data: &Path,
-    repos: &[Repo],
-    known: &mut [Known],
-    tally: &mut Tally,
-) -> Result<Vec<String>> {
+fn verify(carrack: &Path, data: &Path, repos: &[Repo], known: &mut [Known], tally: &mut Tally) -> Result<Vec<String>> {
+    // What the dead store left; a merge of the new one may have files there again.
+    let left: Vec<PathBuf> =
+        fs::read_dir(data.join("tmp"))?.map(|file| file.map(|file| file.path())).collect::<Result<_, _>>()?;
+    tally.kills_amid_writing += usize::from(!left.is_empty());
     let mut server = Server::spawn(carrack, data)?;
     let address = server.address()?;
     let mut wrong = Vec::new();
-    for left in fs::read_dir(data.join("tmp"))? {
-        wrong.push(format!("left over: {}", left?.path().display()));
+    for left in left.iter().filter(|left| left.exists()) {
+        wrong.push(format!("left over: {}", left.display()));
     }
+    let revisions: usize = known.iter().filter_map(|known| known.acknowledged).map(|version| version + 1).sum();
+    let segments = fs::read_dir(data.join("segments"))?.count();
+    tally.starts_after_merges += usize::from(segments < revisions);
     let listed = carrack_at(carrack, &address, &["repos", "--json"])?;
     ensure!(listed.status.success(), "repos: {}", String::from_utf8_lossy(&listed.stderr));
     let listed = String::from_utf8(listed.stdout)?;
@@ -204,7 +300,7 @@ fn verify(
             .remove(repo.did.as_str())
             .map(|rev| repo.versions.iter().position(|version| version.rev == rev).context("a rev nobody made"))
             .transpose()?;
-        if found != known.acknowledged && (found.is_none() || found != known.under_way) {
+        if found != known.acknowledged && known.under_way != Some(found) {
             wrong.push(format!(
                 "{} is at version {found:?}, acknowledged was {:?}, under way {:?}",
                 repo.did, known.acknowledged, known.under_way
@@ -245,7 +341,7 @@ fn build(dev: bool) -> Result<PathBuf> {
 
 fn make_repos(folder: &Path, seed: u64) -> Result<Vec<Repo>> {
     let mut repos = Vec::new();
-    for (i, records) in RECORDS.into_iter().enumerate() {
+    for (i, records) in RECORDS.into_iter().chain([GUEST_RECORDS]).enumerate() {
         let prefix = folder.join(format!("repo-{i}"));
         let arguments = [
             "--records".to_owned(),
