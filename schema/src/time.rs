@@ -16,7 +16,7 @@ pub fn rfc3339(micros: i64) -> String {
 ///
 /// Years are counted from March, so that the leap day is a year's last; eras are 400 years, the calendar's
 /// period (146,097 days).
-const fn civil(days: i64) -> (i64, i64, i64) {
+pub const fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468; // days from 0000-03-01 to 1970-01-01
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);

@@ -4,13 +4,13 @@
 
 use std::hash::Hash;
 
+use carrack_segment::bits::{self, width_of};
 use foldhash::{HashMap, HashSet};
 
 use crate::dictionary::DictionaryBuilder;
 use crate::leaf::uri::{self, PLC_BYTES, PlcUri, RkeyForm};
 use crate::leaf::{Leaf, base32};
 use crate::shape::Cut;
-use carrack_segment::bits::{self, width_of};
 
 /// Column codes of a page; `schema/capnp/segment.capnp` says what they mean.
 pub(crate) const CODE_FIXED: u8 = 65;

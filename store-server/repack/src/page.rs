@@ -13,13 +13,13 @@ use carrack_schema::limits::{
 use carrack_schema::wire::segment_capnp::page;
 use carrack_segment::{Result, message};
 
+use carrack_segment::bits::{self, width_of};
 use foldhash::HashMap;
 
 use crate::dictionary::{DictionaryBuilder, SHAPES_MAX};
 use crate::group::{CODE_TEXT, Heap, OpenGroup, PackedColumns, VERBATIM_ROW_BYTES};
 use crate::row::{self, FIRST_SHAPE, GONE, MISSING, PageError, StoredRow, VERBATIM};
 use crate::shape::{Cut, Cuttable};
-use carrack_segment::bits::{self, width_of};
 
 /// Where a row will be: a slot, and a row of it. [`PageBuilder::finish`] says which page each slot came into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

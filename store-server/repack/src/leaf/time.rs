@@ -1,5 +1,7 @@
 //! Times as records have them: `2024-11-05T12:34:56.789Z`, cut down to a number of their own units since 1970.
 
+use carrack_schema::time::civil;
+
 use std::fmt;
 
 /// How a time is written: digits of its fraction of a second, and `Z` or `+00:00` at its end.
@@ -162,7 +164,7 @@ pub(crate) fn write(form: TimeForm, value: i64, out: &mut Vec<u8>) {
         seconds.div_euclid(SECONDS_PER_DAY),
         seconds.rem_euclid(SECONDS_PER_DAY),
     );
-    let (year, month, day) = civil_from_days(days);
+    let (year, month, day) = civil(days);
     let mut text = *b"0000-00-00T00:00:00.000000000";
     let mut put = |at: usize, value: i64| {
         if let Some([tens, ones]) = text
@@ -222,28 +224,6 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     era * DAYS_PER_ERA + day_of_era - EPOCH_DAYS
-}
-
-#[expect(
-    clippy::arithmetic_side_effects,
-    reason = "days are 64 bits divided by 86,400 at least: far inside"
-)]
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + EPOCH_DAYS;
-    let era = days.div_euclid(DAYS_PER_ERA);
-    let day_of_era = days.rem_euclid(DAYS_PER_ERA);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]
