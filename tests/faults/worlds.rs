@@ -57,6 +57,11 @@ impl Worlds {
                 after.push(model);
             }
         };
+        // What a store refuses after an unknown outcome it refuses for what it shows then, which decides nothing.
+        let is_refused = |code| {
+            let refuses = |world: &Model| operation.expect(world).contains(&Err(code));
+            self.is_unknown && self.models.iter().any(refuses)
+        };
         for world in &self.models {
             let expected = operation.expect(world);
             let Err(error) = &answer else {
@@ -76,7 +81,7 @@ impl Worlds {
                 if code == Code::UnknownOutcome {
                     expected.into_iter().flatten().for_each(&mut keep);
                 }
-            } else if expected.contains(&Err(code)) {
+            } else if expected.contains(&Err(code)) || is_refused(code) {
                 keep(world.clone());
             }
         }
