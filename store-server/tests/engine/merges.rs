@@ -30,6 +30,24 @@ fn next(repo: &kit::Repo, seed: u64) -> kit::Repo {
 }
 
 #[test]
+fn a_cold_compaction_keeps_columns_and_every_byte() {
+    let mut world = World::new();
+    // Records of many shapes, which all come into a few large pages.
+    let repo = repos(1, 8_000).remove(0);
+    import_all(world.store(), &repo);
+    let warm = world.store().stats().unwrap().bytes_stored;
+    world.store().compact(true, None).unwrap();
+    let cold = world.store().stats().unwrap().bytes_stored;
+    assert!(cold * 4 < warm * 3, "{cold} bytes after {warm}");
+    check(&open(world.store(), &repo.did), &repo, &[]);
+    world.reopen();
+    check(&open(world.store(), &repo.did), &repo, &[]);
+    world.store().compact(false, None).unwrap();
+    assert_eq!(world.store().stats().unwrap().bytes_stored, warm);
+    check(&open(world.store(), &repo.did), &repo, &[]);
+}
+
+#[test]
 fn many_small_segments_become_one_and_a_snapshot_survives_it() {
     let mut world = World::new();
     let repos = repos(30, 10);
