@@ -102,6 +102,7 @@ targets! {
     did_document: 4_000,
     mst: 1_200,
     names: 20_000,
+    pack: 3_000,
     proof: 600,
     segment: 3_000,
     value: 8_000,

@@ -34,6 +34,7 @@ pub(crate) fn all() -> Vec<(&'static str, Seeds)> {
         ("cbor", cbor()),
         ("commit", commits()),
         ("mst", trees()),
+        ("pack", values()),
         ("proof", proofs()),
         ("segment", segments()),
         ("value", values()),
@@ -428,6 +429,18 @@ fn page(records: &[Vec<u8>], missing: &[Cid]) -> (u32, Vec<u8>) {
     (page.0, page.1)
 }
 
+/// Returns a page whose rows are in columns, and its dictionary.
+fn columns() -> (Vec<u8>, Vec<u8>) {
+    let mut page = OnePage(0, Vec::new());
+    let mut builder = PageBuilder::default();
+    for record in repo(200).records {
+        let block = VerifiedRef::of(Codec::DagCbor, &record.bytes);
+        builder.push(&block, &mut page).expect("memory takes it");
+    }
+    let finished = builder.finish(&mut page).expect("a small page");
+    (page.1, finished.dictionary)
+}
+
 fn head() -> RepoHead {
     RepoHead {
         commit: b"\xa0".to_vec(),
@@ -568,6 +581,9 @@ fn messages() -> Seeds {
     let records = [b"\xa0".to_vec(), b"\xf6".to_vec()];
     seeds.insert("page".to_owned(), page(&records, &[]).1);
     seeds.insert("page-missing".to_owned(), page(&records, &[cid_of(b"")]).1);
+    let (columns, dictionary) = columns();
+    seeds.insert("page-columns".to_owned(), columns);
+    seeds.insert("dictionary".to_owned(), dictionary);
     seeds.insert("head".to_owned(), head().encode().expect("a small head"));
     let digests = node_page(&[[5; 32], [7; 32], [8; 32]]);
     seeds.insert("node-page".to_owned(), digests);

@@ -502,6 +502,7 @@ impl<'p> GroupRef<'p> {
     where
         'p: 'f,
     {
+        let path = &*without_lists(path);
         let Some(number) = self.shape() else {
             for row in 0..self.rows {
                 if let Some(Ok(StoredRow::DagCbor(record))) = self.row(row) {
@@ -538,7 +539,8 @@ impl<'p> GroupRef<'p> {
 }
 
 impl<'p> StoredRow<'p> {
-    /// Calls `visit` with each value at a path: map keys joined by dots; a path goes through lists to what is in them.
+    /// Calls `visit` with each value at a path: map keys joined by dots; a path goes through lists to what is in them, and
+    /// may say so (`embed.images[].alt`).
     /// Lists and maps are no values here. A record that breaks the data model has none, nor has a row without a record.
     ///
     /// # Errors
@@ -552,12 +554,21 @@ impl<'p> StoredRow<'p> {
     where
         'p: 'f,
     {
+        let path = &*without_lists(path);
         match self {
             Self::Columns(row) => row.fields(path, words, visit)?,
             Self::DagCbor(record) => fields_of(record, path, &mut visit),
             Self::Missing(_) | Self::Gone => {}
         }
         Ok(())
+    }
+}
+
+/// Returns a path without the marks of lists, which may be said (`images[].alt`) and make no difference.
+fn without_lists(path: &str) -> Cow<'_, str> {
+    match path.contains("[]") {
+        true => Cow::Owned(path.replace("[]", "")),
+        false => Cow::Borrowed(path),
     }
 }
 

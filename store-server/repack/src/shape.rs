@@ -298,7 +298,7 @@ impl Shape {
         }
     }
 
-    /// Returns what is at a path: fixed values, then leaves in the order of the record.
+    /// Returns what is at a path, which names no lists: fixed values, then leaves in the order of the record.
     pub(crate) fn at_path<'s, 'q>(
         &'s self,
         path: &'q str,

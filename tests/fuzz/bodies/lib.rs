@@ -12,6 +12,7 @@ pub mod keys;
 pub mod mst;
 pub mod names;
 pub mod oracle;
+pub mod pack;
 pub mod proof;
 pub mod segment;
 pub mod value;

@@ -120,6 +120,10 @@ proptest! {
                 found.sort();
                 scanned.sort();
                 prop_assert_eq!(&found, &values, "{}", path);
+                let mut marked = 0;
+                let with_marks = path.replace('.', "[].");
+                stored.fields(&with_marks, &table.over(dictionary), |_| marked += 1).unwrap();
+                prop_assert_eq!(marked, values.len());
                 prop_assert_eq!(&scanned, &values, "{}", path);
             }
         }
