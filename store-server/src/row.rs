@@ -168,7 +168,8 @@ impl<'a> StoredRow<'a> {
     /// `damaged` if its page or its segment's dictionary is.
     pub(crate) fn fields(&self, path: &str, visit: impl FnMut(Field<'_>)) -> Result<()> {
         let words = self.segment.dictionary()?;
-        let stored = self.stored()?;
+        let stored = row::row_for_fields(&self.page, self.place.ordinal)
+            .map_err(|error| self.damaged(error))?;
         stored
             .fields(path, &words, visit)
             .map_err(|error| self.damaged(error))

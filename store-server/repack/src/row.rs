@@ -67,9 +67,7 @@ pub struct GroupRef<'a> {
     bases: &'a [u8],
     codes: &'a [u8],
     packed: &'a [u8],
-    heap: &'a [u8],
-    entry_starts: &'a [u8],
-    entries: &'a [u8],
+    shared: Shared<'a>,
 }
 
 /// A row in columns: a group, and a row of it.
@@ -231,6 +229,23 @@ impl<'a> Field<'a> {
 /// # Errors
 /// If the page does not hold such a row.
 pub fn row(page_bytes: &[u8], ordinal: u32) -> Result<StoredRow<'_>, PageError> {
+    find_row(page_bytes, ordinal, Shared::of)
+}
+
+/// As [`row`], for who reads a leaf: what the page's groups share is found only if the leaf is there.
+///
+/// # Errors
+/// As [`row`].
+pub fn row_for_fields(page_bytes: &[u8], ordinal: u32) -> Result<StoredRow<'_>, PageError> {
+    find_row(page_bytes, ordinal, |page, _| Ok(Shared::not_yet(page)))
+}
+
+#[inline]
+fn find_row<'p>(
+    page_bytes: &'p [u8],
+    ordinal: u32,
+    shared: impl FnOnce(&'p [u8], page::Reader<'_>) -> Result<Shared<'p>, PageError>,
+) -> Result<StoredRow<'p>, PageError> {
     let reader = message::flat(page_bytes);
     let root = reader.get_root::<page::Reader<'_>>()?;
     let groups = root.get_groups()?;
@@ -245,7 +260,7 @@ pub fn row(page_bytes: &[u8], ordinal: u32) -> Result<StoredRow<'_>, PageError> 
         }
     }
     let number = low.checked_sub(1).ok_or(PageError::Row(ordinal))?;
-    let group = Shared::of(page_bytes, root)?.group(groups.get(number))?;
+    let group = shared(page_bytes, root)?.group(groups.get(number))?;
     let row = ordinal.saturating_sub(group.first_row);
     group.row(row).ok_or(PageError::Row(ordinal))?
 }
@@ -296,9 +311,10 @@ struct ColumnRef {
 }
 
 /// What the groups of a page share, found once: each look at a list counts as a visit to all of it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Shared<'p> {
     page: &'p [u8],
+    is_found: bool,
     heap: &'p [u8],
     entry_starts: &'p [u8],
     entries: &'p [u8],
@@ -308,10 +324,31 @@ impl<'p> Shared<'p> {
     fn of(page: &'p [u8], root: page::Reader<'_>) -> Result<Self, PageError> {
         Ok(Self {
             page,
+            is_found: true,
             heap: borrowed(page, root.get_heap()?),
             entry_starts: borrowed(page, raw::get_list_bytes(root.get_entry_starts()?)),
             entries: borrowed(page, root.get_entries()?),
         })
+    }
+
+    /// Puts off looking.
+    fn not_yet(page: &'p [u8]) -> Self {
+        Self {
+            page,
+            is_found: false,
+            heap: &[],
+            entry_starts: &[],
+            entries: &[],
+        }
+    }
+
+    /// Returns what is shared, looked for now if it was put off.
+    fn found(self) -> Result<Self, PageError> {
+        if self.is_found {
+            return Ok(self);
+        }
+        let reader = message::flat(self.page);
+        Self::of(self.page, reader.get_root::<page::Reader<'_>>()?)
     }
 
     fn group(self, group: page::group::Reader<'_>) -> Result<GroupRef<'p>, PageError> {
@@ -322,10 +359,15 @@ impl<'p> Shared<'p> {
             bases: borrowed(self.page, raw::get_list_bytes(group.get_bases()?)),
             codes: borrowed(self.page, group.get_codes()?),
             packed: borrowed(self.page, group.get_packed()?),
-            heap: self.heap,
-            entry_starts: self.entry_starts,
-            entries: self.entries,
+            shared: self,
         })
+    }
+}
+
+impl ColumnRef {
+    /// Whether its values are on the page's heap or among its entries.
+    fn is_on_heap(&self) -> bool {
+        self.code >= CODE_FIXED
     }
 }
 
@@ -354,7 +396,7 @@ impl<'p> GroupRef<'p> {
         let ordinal = self.first_row.saturating_add(row);
         let text = || {
             let column = self.columns().next()?;
-            self.text(column, row)
+            self.whole().ok()?.text(column, row)
         };
         Some(match self.shape {
             VERBATIM => text()
@@ -369,8 +411,14 @@ impl<'p> GroupRef<'p> {
         })
     }
 
+    /// Returns the group with what the page's groups share.
+    fn whole(self) -> Result<Self, PageError> {
+        let shared = self.shared.found()?;
+        Ok(Self { shared, ..self })
+    }
+
     /// Returns the columns in order.
-    fn columns(self) -> impl Iterator<Item = ColumnRef> + use<'p> {
+    fn columns(self) -> impl Iterator<Item = ColumnRef> + Clone + use<'p> {
         let (bases, _) = self.bases.as_chunks::<8>();
         let rows = u64::from(self.rows);
         let mut at = 0_u64;
@@ -410,6 +458,7 @@ impl<'p> GroupRef<'p> {
                 Some(before) => self.number(column, before),
             };
             return self
+                .shared
                 .heap
                 .get(usize::try_from(start).ok()?..usize::try_from(end).ok()?);
         }
@@ -417,10 +466,10 @@ impl<'p> GroupRef<'p> {
             return None;
         }
         let number = usize::try_from(self.number(column, row)).ok()?;
-        let start = u32_at(self.entry_starts, number)? as usize;
-        let end = u32_at(self.entry_starts, number.checked_add(1)?)
-            .map_or(self.entries.len(), |end| end as usize);
-        self.entries.get(start..end)
+        let start = u32_at(self.shared.entry_starts, number)? as usize;
+        let end = u32_at(self.shared.entry_starts, number.checked_add(1)?)
+            .map_or(self.shared.entries.len(), |end| end as usize);
+        self.shared.entries.get(start..end)
     }
 
     /// Returns fixed bytes of a row: in the heap, or an entry.
@@ -430,7 +479,7 @@ impl<'p> GroupRef<'p> {
             let start = usize::try_from(column.base)
                 .ok()?
                 .checked_add((row as usize).checked_mul(N)?)?;
-            return self.heap.get(start..)?.first_chunk();
+            return self.shared.heap.get(start..)?.first_chunk();
         }
         self.text(column, row)?.try_into().ok()
     }
@@ -658,14 +707,15 @@ impl<'p> RowRef<'p> {
     pub fn write(&self, words: &impl Vocabulary, out: &mut Vec<u8>) -> Result<(), PageError> {
         let shape = self.shape(words)?;
         let limit = out.len().saturating_add(CAR_SECTION_BYTES_MAX);
-        let mut columns = self.group.columns();
+        let group = self.group.whole()?;
+        let mut columns = group.columns();
         for part in shape.parts() {
             match *part {
                 Part::Run { start, end } => out.extend_from_slice(shape.bytes(start, end)),
                 Part::Leaf(number) => {
                     let lost = PageError::Row(self.ordinal());
                     let field = match shape.own_leaf(number) {
-                        Some(leaf) => self.group.field(leaf.kind, &mut columns, self.row, words),
+                        Some(leaf) => group.field(leaf.kind, &mut columns, self.row, words),
                         None => shape.leaf(number).and_then(|leaf| self.leaf(leaf, words)),
                     };
                     field.ok_or(lost)?.write(out);
@@ -684,7 +734,12 @@ impl<'p> RowRef<'p> {
         'p: 'f,
     {
         let mut columns = self.group.columns().skip(leaf.column);
-        self.group.field(leaf.kind, &mut columns, self.row, words)
+        let mut own = columns.clone().take(leaf.kind.columns_count());
+        let group = match own.any(|column| column.is_on_heap()) {
+            true => self.group.whole().ok()?,
+            false => self.group,
+        };
+        group.field(leaf.kind, &mut columns, self.row, words)
     }
 
     /// Calls `visit` with each value at a path: map keys joined by dots, through lists. Lists and maps are no values here.
