@@ -35,6 +35,7 @@ pub(crate) struct OpenGroup {
     pub(crate) slot: u32,
     /// The shape's number, once a page was written with it.
     pub(crate) shape: Option<u32>,
+    /// Of the leaves that have columns, a word of each row each: those that are the same as another have none.
     kinds: Box<[Leaf]>,
     rows: u32,
     records: Vec<u8>,
@@ -116,7 +117,12 @@ impl OpenGroup {
         Self {
             slot,
             shape,
-            kinds: cut.leaves().iter().map(|leaf| leaf.kind).collect(),
+            kinds: cut
+                .leaves()
+                .iter()
+                .map(|leaf| leaf.kind)
+                .filter(|kind| !matches!(kind, Leaf::Same(_)))
+                .collect(),
             rows: 0,
             records: Vec::new(),
             ends: Vec::new(),
@@ -239,23 +245,9 @@ impl OpenGroup {
         heap: &mut Heap,
         dictionary: &mut DictionaryBuilder,
     ) -> Option<()> {
-        let stride = self
-            .kinds
-            .iter()
-            .filter(|kind| !matches!(kind, Leaf::Same(_)))
-            .count();
-        let kinds = self
-            .kinds
-            .iter()
-            .filter(|kind| !matches!(kind, Leaf::Same(_)));
-        for (number, kind) in kinds.enumerate() {
-            let words = || {
-                self.words
-                    .iter()
-                    .skip(number)
-                    .step_by(stride.max(1))
-                    .copied()
-            };
+        let stride = self.kinds.len().max(1);
+        for (number, kind) in self.kinds.iter().enumerate() {
+            let words = || self.words.iter().skip(number).step_by(stride).copied();
             let texts = || words().map(|word| self.text(word));
             match kind {
                 Leaf::Bool | Leaf::Int | Leaf::Tid | Leaf::Time(_) => out.words(words),
