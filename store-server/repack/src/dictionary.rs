@@ -284,4 +284,48 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn each_limit_holds_at_the_limit_and_not_beyond() {
+        let mut builder = DictionaryBuilder::default();
+        for i in 0..PLCS_MAX {
+            let mut plc = [0; PLC_BYTES];
+            plc[..8].copy_from_slice(&(i as u64).to_le_bytes());
+            assert_eq!(builder.intern_plc(&plc), Some(i as u32));
+        }
+        assert_eq!(builder.plcs_left(), 0);
+        assert_eq!(builder.intern_plc(&[9; PLC_BYTES]), None);
+        assert_eq!(
+            builder.intern_plc(&[0; PLC_BYTES]),
+            Some(0),
+            "one that is there"
+        );
+        for i in 0..NAMES_MAX {
+            assert_eq!(
+                builder.intern_name(&(i as u32).to_le_bytes()),
+                Some(i as u32)
+            );
+        }
+        assert_eq!(builder.intern_name(b"another"), None);
+        // A map of one key, three characters, to a boolean.
+        let add = |builder: &mut DictionaryBuilder, i: usize| {
+            let digit = |n: usize| b'0' + (n % 64) as u8;
+            let key = [digit(i / 4_096), digit(i / 64), digit(i)];
+            builder.add_shape(&[&[4, 0xa1, 0x63][..], &key, &[0x80]].concat())
+        };
+        for i in 0..SHAPES_MAX {
+            assert_eq!(add(&mut builder, i), Some(i as u32));
+        }
+        assert_eq!(add(&mut builder, SHAPES_MAX), None);
+        let words = message::words(&builder.encode().unwrap());
+        let table = Dictionary::parse(Word::words_to_bytes(&words)).unwrap();
+        assert_eq!(table.counts(), [SHAPES_MAX, PLCS_MAX, NAMES_MAX]);
+        builder.names.push(b"one more than may be".to_vec().into());
+        let words = message::words(&builder.encode().unwrap());
+        assert!(Dictionary::parse(Word::words_to_bytes(&words)).is_err());
+        builder.names.pop();
+        builder.templates.push(Box::default());
+        let words = message::words(&builder.encode().unwrap());
+        assert!(Dictionary::parse(Word::words_to_bytes(&words)).is_err());
+    }
 }
