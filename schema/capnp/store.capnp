@@ -9,12 +9,17 @@
 # Times are microseconds since the Unix epoch. Streams push; dropping means cancelling.
 
 using Record = import "record.capnp";
+using Grant = import "grant.capnp";
+using Query = import "query.capnp";
 
 interface Gate {
   # The bootstrap; it carries no authority of its own.
   login @0 (credential :Text) -> (session :Session);
-  # The local owner's credential is the empty text: whoever can open the socket owns the store.
-  # Fails with `denied` for any other.
+  # With a token; or, on the store's own unix socket, with the empty text: whoever can open that socket owns the store.
+  # Fails with `badCredential` for any other.
+  restore @1 (token :Text) -> (session :Session);
+  # As `login`, for whoever passes on a token that it was given: the empty text is no token here and never the owner's
+  # authority.
 }
 
 interface Session {
@@ -23,6 +28,8 @@ interface Session {
   store @1 () -> (store :Store);
   importer @2 () -> (importer :Importer);
   keeper @3 () -> (keeper :Keeper);
+  grants @4 () -> (grants :Grant.Grants);
+  usage @5 () -> (usage :Grant.Usage);
 }
 
 struct About {
@@ -31,6 +38,15 @@ struct About {
   chunkBytesMax @2 :UInt32;   # longest `CarSink.write`
   listRecordsMax @3 :UInt32;  # most records in one page
   listBytesMax @4 :UInt32;    # bytes of values after which a page ends
+  callsMax @5 :UInt32;        # calls of one session under way; one more fails with `overloaded`
+  objectsMax @6 :UInt32;      # capabilities of one connection; one more fails with `overloaded`
+  queryStepsMax @7 :UInt32;   # steps of a plan
+  queryRowsMax @8 :UInt32;    # rows of a query's answer
+  queryBytesMax @9 :UInt32;   # bytes of a query's answer
+  queryWorkMax @10 :UInt64;   # rows that a query may look at
+  scope @11 :Grant.Scope;     # what this session may do
+  label @12 :Text;            # of its grant; empty for the owner
+  grant @13 :Text;            # id of its grant; empty for the owner
 }
 
 interface Store {
@@ -40,6 +56,61 @@ interface Store {
   repos @1 (after :Text, limit :UInt32) -> (repos :List(RepoInfo), more :Bool);
   # In order of DID, those above `after`; at most `limit` (0: the server's default).
   stats @2 () -> (stats :StoreStats);
+  query @3 (plan :Query.Plan) -> (answer :Query.Answer);
+  # Runs a plan on the current revisions. What the plan names and the store does not hold is a row that says so.
+  ancestors @4 (uri :Text, max :UInt32, want :Record.Want) -> (ancestors :Ancestors);
+  # The posts that a post answers, from its parent up, as far as the store holds them; at most `max` (0: the server's
+  # default).
+  watch @5 (repos :Grant.Selection, listener :Listener) -> (watch :Watch);
+  # Tells `listener` of each change of these repositories from now on, until the watch is dropped.
+}
+
+struct Ancestors {
+  nodes @0 :List(Node);   # the parent first
+  end @1 :End;
+  missing @2 :Text;       # the at-URI at which the chain left the store; empty unless that is its end
+
+  struct Node {
+    source @0 :Source;
+    record @1 :Record.RecordData;
+  }
+
+  enum End {
+    # Why there are not more nodes.
+    unknown @0;
+    root @1;      # the last node answers nothing
+    missing @2;   # the store does not hold the next one, or it is not this session's to read
+    max @3;       # there is at least one more
+    loop @4;      # the next one is a node already
+    absent @5;    # the record asked for is not held: there are no nodes
+  }
+}
+
+interface Listener {
+  # Implemented by the watching client.
+  changed @0 (changes :List(Change), missed :Bool);
+  # At most one call is outstanding; of a repository that changes again meanwhile the newest change is told. `missed`: there
+  # were too many to keep, so anything may have changed.
+}
+
+interface Watch {
+  # Dropping it ends the telling.
+}
+
+struct Change {
+  did @0 :Text;
+  rev @1 :Text;           # the current one; empty if there is none
+  commit @2 :Data;
+  kind @3 :Kind;
+  records @4 :UInt64;     # of the repository, now
+
+  enum Kind {
+    unknown @0;
+    imported @1;
+    recordDeleted @2;
+    repoDeleted @3;
+    status @4;            # the account's status, handle or verdict
+  }
 }
 
 struct StoreStats {
@@ -68,12 +139,18 @@ interface Repo {
   # Pushes the repository's CAR into `sink`, calls its `done`, then returns. The CAR holds exactly the blocks that the
   # commit reaches: commit first, then the tree in pre-order with the records between. Dropping the call stops it.
   # Fails with `incomplete`, before the first byte, for a repository that was imported as partial.
+  at @6 (rev :Text) -> (repo :Repo);
+  # The repository pinned to a revision. Its leaves fail with `revNotRetained` when the store no longer holds it.
+  scan @7 (range :Range, want :Record.Want, sink :RecordSink) -> ScanResult;
+  # Pushes all records that `list` would page through, from one snapshot, with flow control. Dropping the call stops it.
 }
 
 interface Collection {
   record @0 (rkey :Text) -> (record :RecordCap);
   list @1 (range :Range, want :Record.Want, page :PageRequest) -> ListResult;
   # Ordered by record key; the range is of record keys.
+  scan @2 (range :Range, want :Record.Want, sink :RecordSink) -> ScanResult;
+  # As `Repo.scan`.
 }
 
 interface RecordCap {
@@ -81,6 +158,40 @@ interface RecordCap {
   read @0 (want :Record.Want) -> ReadResult;
   prove @1 () -> ProofResult;
   # The small CAR that shows from the signed commit that the record is in the repository, or that there is none.
+  verify @2 () -> VerifyResult;
+  # Does itself what a proof lets others do: hashes the record, rebuilds the tree's nodes on its path up to the root that the
+  # commit names, hashes the commit, and checks the signature with the key that the verdict names.
+}
+
+interface RecordSink {
+  # Implemented by the receiving client.
+  write @0 (records :List(Record.RecordData)) -> stream;
+  done @1 ();
+}
+
+struct ScanResult {
+  union {
+    absent @0 :Absent;
+    scanned :group {
+      source @1 :Source;
+      records @2 :UInt64;
+      bytes @3 :UInt64;     # as they went over the wire, beside a fixed part for each record
+    }
+  }
+}
+
+struct VerifyResult {
+  union {
+    absent @0 :Absent;      # of the repository: that a record is absent is verified too
+    verified :group {
+      source @1 :Source;
+      present @2 :Bool;     # whether the record is in the tree, or shown not to be
+      cid @3 :Data;         # of the record, from its bytes as they are stored now; empty if there is none
+      nodes @4 :UInt32;     # of the tree, from the root to where the record is or would be
+      signature @5 :Verdict.Outcome; # of the commit, checked now
+    }
+    broken @6 :Text;        # what does not fit together; the store's files are damaged
+  }
 }
 
 interface ByteSink {
@@ -232,9 +343,10 @@ interface CarSink {
   # The CAR's bytes in order, at most About.chunkBytesMax a call; borders mean nothing. An error would break the
   # stream and `done` with it, so what is wrong with the bytes is said by `done` alone: once the import has ended,
   # further bytes are dropped.
-  done @1 () -> (result :ImportResult);
+  done @1 () -> (result :ImportResult, repo :Repo);
   # Verifies, then commits atomically: when this answers, the repository survives a crash. A sink that is
-  # dropped without it leaves nothing behind.
+  # dropped without it leaves nothing behind. `repo` is the imported one, so that what comes next can be called on its
+  # promise; calls on it fail if the input was refused.
   expectSize @2 (bytes :UInt64);
   # Optional, before the first write: progress then has a total, and a CAR that is too long is refused early.
 }

@@ -37,6 +37,14 @@ codes! {
     InvalidArgument = "invalidArgument", Usage;
     /// The holder's authority does not cover this.
     Denied = "denied", Failed;
+    /// No such credential: unknown, forgotten, expired or revoked.
+    BadCredential = "badCredential", Failed;
+    /// The grant that this came from was taken back.
+    Revoked = "revoked", Failed;
+    /// The grant that this came from was for a time that is over.
+    Expired = "expired", Failed;
+    /// The grant's calls or bytes are used up; waiting does not help. One that is of each second is `overloaded`.
+    BudgetSpent = "budgetSpent", Failed;
     /// A limit of the server's, for now: back off and try again.
     Overloaded = "overloaded", Failed;
     /// The connection, the object or the server is gone or going.

@@ -13,4 +13,4 @@ macro_rules! generated {
     )*};
 }
 
-generated! { catalog_capnp record_capnp segment_capnp store_capnp }
+generated! { catalog_capnp grant_capnp query_capnp record_capnp segment_capnp store_capnp }
