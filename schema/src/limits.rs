@@ -135,6 +135,10 @@ pub const CHUNK_BYTES_MAX: usize = 256 * KIB;
 pub const STREAM_WINDOW_BYTES: usize = 4 * MIB;
 /// Connections of all peers at once; each costs buffers of 2 × 64 KiB.
 pub const CONNECTIONS_MAX: usize = 1_024;
+/// Capabilities that one connection may hold. Each costs the server about 0.35 KiB: 23 MiB at this limit.
+pub const OBJECTS_MAX: u32 = 65_536;
+/// Calls of one session that may be under way.
+pub const CALLS_MAX: u32 = 1_024;
 /// Records a page of a listing holds when the caller names no limit.
 pub const LIST_RECORDS_DEFAULT: u32 = 100;
 /// Most records in one page of a listing.

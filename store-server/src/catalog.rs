@@ -220,7 +220,14 @@ impl Catalog {
     }
 
     /// Returns up to `limit` known handles, those that begin like `handle` first.
-    pub(crate) fn handles_like(&self, handle: &str, limit: usize) -> Result<Vec<String>> {
+    pub(crate) fn handles_like(
+        &self,
+        handle: &str,
+        limit: usize,
+        sees: impl Fn(&Did) -> bool,
+    ) -> Result<Vec<String>> {
+        /// Handles that are looked at: who may see few of many is told of fewer than there are.
+        const CONSIDERED: usize = 1_000;
         guarded(|| {
             let table = self.database().begin_read()?.open_table(HANDLES)?;
             let start: String = handle.chars().take(1).collect();
@@ -230,6 +237,11 @@ impl Catalog {
             );
             alike
                 .chain(others)
+                .take(CONSIDERED)
+                .filter(|row| match row {
+                    Ok((_, did)) => did.value().parse().is_ok_and(|did| sees(&did)),
+                    Err(_) => true,
+                })
                 .take(limit)
                 .map(|row| Ok(row?.0.value().to_owned()))
                 .collect()

@@ -3,6 +3,7 @@
 //! [`Store`] is one data folder's repos; [`Owner`] is the process that holds such a folder and serves it; `carrack`
 //! is the command line. Data flows one way: CAR → verified blocks → rows → sealed segment → catalog → RPC.
 
+mod auth;
 mod catalog;
 mod chain;
 mod check;

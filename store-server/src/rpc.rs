@@ -1,6 +1,8 @@
 //! The RPC objects: one interface a file. Each method unmarshals, calls the store, marshals; nothing is decided
 //! here but the shape of an answer.
 
+mod caller;
+mod connection;
 mod error;
 mod export;
 mod gate;
@@ -39,6 +41,7 @@ pub fn serve(store: Store, stream: impl AsyncRead + AsyncWrite + 'static) -> Rpc
         options,
     );
     network.set_window_size(STREAM_WINDOW_BYTES);
-    let gate: gate_capnp::Client = new_client(gate::Gate::new(store));
+    let connection = connection::Connection::new();
+    let gate: gate_capnp::Client = new_client(gate::Gate::new(store, connection));
     RpcSystem::new(Box::new(network), Some(gate.client))
 }

@@ -207,17 +207,20 @@ impl Store {
         Ok(Chain::new(links))
     }
 
-    /// Returns whose handle this is, as far as DID documents given with imports say; nobody has verified it.
+    /// Returns whose handle this is among the repos that `sees` picks, as far as DID documents given with imports say;
+    /// nobody has verified it.
     ///
     /// # Errors
     /// `unknownHandle`, naming handles that are known.
-    pub fn resolve(&self, handle: &Handle) -> Result<Did> {
+    pub fn resolve(&self, handle: &Handle, sees: impl Fn(&Did) -> bool) -> Result<Did> {
         const CANDIDATES: usize = 5;
         let handle = handle.as_str().to_ascii_lowercase();
-        if let Some(did) = self.0.catalog.did_of_handle(&handle)? {
+        if let Some(did) = self.0.catalog.did_of_handle(&handle)?
+            && sees(&did)
+        {
             return Ok(did);
         }
-        let known = self.0.catalog.handles_like(&handle, CANDIDATES)?;
+        let known = self.0.catalog.handles_like(&handle, CANDIDATES, sees)?;
         let hint = if known.is_empty() {
             "no handles are known; import with --did-doc, or name the repo by its DID".to_owned()
         } else {

@@ -12,12 +12,17 @@ use carrack_schema::limits::{CHUNK_BYTES_MAX, EXPORT_CHUNKS_QUEUED_MAX};
 use carrack_schema::wire::store_capnp::byte_sink;
 use tokio::sync::{mpsc, oneshot};
 
+use super::caller::Call;
 use super::error::exception;
 use crate::error::{Error, Result};
 use crate::store::Repo;
 
 /// Exports a repo into a sink, and says what it wrote.
-pub(super) async fn push(repo: Arc<Repo>, sink: byte_sink::Client) -> capnp::Result<ExportStats> {
+pub(super) async fn push(
+    call: &Call,
+    repo: Arc<Repo>,
+    sink: byte_sink::Client,
+) -> capnp::Result<ExportStats> {
     let (chunks, mut outgoing) = mpsc::channel(EXPORT_CHUNKS_QUEUED_MAX);
     let (answer, outcome) = oneshot::channel::<Result<ExportStats>>();
     let export = move || {
@@ -40,6 +45,8 @@ pub(super) async fn push(repo: Arc<Repo>, sink: byte_sink::Client) -> capnp::Res
             ))
         })?;
     while let Some(chunk) = outgoing.recv().await {
+        let charged = call.authority().charge(chunk.len());
+        charged.map_err(|error| exception(&error))?;
         let mut request = sink.write_request();
         request.get().set_bytes(&chunk);
         request.send().await?;

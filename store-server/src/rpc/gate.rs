@@ -5,25 +5,30 @@ use std::rc::Rc;
 use capnp_rpc::new_client;
 use carrack_schema::Code;
 use carrack_schema::limits::{
-    CHUNK_BYTES_MAX, LIST_BYTES_MAX, LIST_RECORDS_MAX, SERVER_MESSAGE_WORDS_MAX,
+    CALLS_MAX, CHUNK_BYTES_MAX, LIST_BYTES_MAX, LIST_RECORDS_MAX, OBJECTS_MAX,
+    SERVER_MESSAGE_WORDS_MAX,
 };
 use carrack_schema::wire::store_capnp::{gate, session};
 
+use super::caller::Caller;
+use super::connection::Connection;
 use super::error::answer;
 use super::importer::Importer;
 use super::keeper::Keeper;
 use super::store::StoreObject;
+use crate::auth::{Authority, Operation};
 use crate::error::Error;
 use crate::store::Store;
 
 /// The bootstrap of a connection.
 pub(super) struct Gate {
     store: Store,
+    connection: Rc<Connection>,
 }
 
 impl Gate {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store }
+    pub(super) fn new(store: Store, connection: Rc<Connection>) -> Self {
+        Self { store, connection }
     }
 }
 
@@ -37,21 +42,20 @@ impl gate::Server for Gate {
             // Until there are grants, who can reach the socket is its owner: a unix socket of mode 0600, or loopback.
             if !params.get()?.get_credential()?.is_empty() {
                 return Err(Error::new(
-                    Code::Denied,
+                    Code::BadCredential,
                     "this server knows no such credential; the local owner's is empty",
                 )
                 .into());
             }
-            results.get().set_session(new_client(Session {
-                store: self.store.clone(),
-            }));
+            let caller = Caller::login(self.store.clone(), Authority::owner(), &self.connection)?;
+            results.get().set_session(new_client(Session { caller }));
             Ok(())
         })
     }
 }
 
 struct Session {
-    store: Store,
+    caller: Caller,
 }
 
 impl session::Server for Session {
@@ -60,14 +64,19 @@ impl session::Server for Session {
         _params: session::AboutParams,
         mut results: session::AboutResults,
     ) -> capnp::Result<()> {
-        let bytes = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
-        let mut about = results.get().init_about();
-        about.set_version(env!("CARGO_PKG_VERSION"));
-        about.set_message_bytes_max(bytes(SERVER_MESSAGE_WORDS_MAX * 8));
-        about.set_chunk_bytes_max(bytes(CHUNK_BYTES_MAX));
-        about.set_list_records_max(LIST_RECORDS_MAX);
-        about.set_list_bytes_max(bytes(LIST_BYTES_MAX));
-        Ok(())
+        answer(|| {
+            let _call = self.caller.enter()?;
+            let bytes = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
+            let mut about = results.get().init_about();
+            about.set_version(env!("CARGO_PKG_VERSION"));
+            about.set_message_bytes_max(bytes(SERVER_MESSAGE_WORDS_MAX * 8));
+            about.set_chunk_bytes_max(bytes(CHUNK_BYTES_MAX));
+            about.set_list_records_max(LIST_RECORDS_MAX);
+            about.set_list_bytes_max(bytes(LIST_BYTES_MAX));
+            about.set_calls_max(CALLS_MAX);
+            about.set_objects_max(OBJECTS_MAX);
+            Ok(())
+        })
     }
 
     async fn store(
@@ -75,10 +84,11 @@ impl session::Server for Session {
         _params: session::StoreParams,
         mut results: session::StoreResults,
     ) -> capnp::Result<()> {
-        results
-            .get()
-            .set_store(new_client(StoreObject::new(self.store.clone())));
-        Ok(())
+        answer(|| {
+            let store = StoreObject::new(self.caller.hop()?);
+            results.get().set_store(new_client(store));
+            Ok(())
+        })
     }
 
     async fn importer(
@@ -86,10 +96,11 @@ impl session::Server for Session {
         _params: session::ImporterParams,
         mut results: session::ImporterResults,
     ) -> capnp::Result<()> {
-        results
-            .get()
-            .set_importer(new_client(Importer::new(self.store.clone())));
-        Ok(())
+        answer(|| {
+            let importer = Importer::new(self.caller.hop_for(Operation::Import)?);
+            results.get().set_importer(new_client(importer));
+            Ok(())
+        })
     }
 
     async fn keeper(
@@ -97,9 +108,10 @@ impl session::Server for Session {
         _params: session::KeeperParams,
         mut results: session::KeeperResults,
     ) -> capnp::Result<()> {
-        results
-            .get()
-            .set_keeper(new_client(Keeper::new(self.store.clone())));
-        Ok(())
+        answer(|| {
+            let keeper = Keeper::new(self.caller.hop()?);
+            results.get().set_keeper(new_client(keeper));
+            Ok(())
+        })
     }
 }

@@ -21,19 +21,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::caller::{Call, Caller};
 use super::error::{Failure, answer, exception};
 use super::view;
+use crate::auth::{Authority, Operation};
 use crate::error::{Error, Result};
 use crate::ingest::{ImportRequest, Outcome, Phase, Progress, Report};
-use crate::store::Store;
 
 pub(super) struct Importer {
-    store: Store,
+    caller: Caller,
 }
 
 impl Importer {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store }
+    pub(super) fn new(caller: Caller) -> Self {
+        Self { caller }
     }
 }
 
@@ -44,9 +45,10 @@ impl importer::Server for Importer {
         mut results: importer::ImportCarResults,
     ) -> capnp::Result<()> {
         answer(|| {
+            let caller = self.caller.hop_for(Operation::Import)?;
             let params = params.get()?;
             let sink = Sink {
-                store: self.store.clone(),
+                caller,
                 progress: if params.has_progress() {
                     Some(params.get_progress()?)
                 } else {
@@ -88,7 +90,7 @@ enum Piece {
 }
 
 struct Sink {
-    store: Store,
+    caller: Caller,
     progress: Option<progress::Client>,
     state: RefCell<State>,
     last_write: Cell<Instant>,
@@ -122,10 +124,16 @@ impl car_sink::Server for Sink {
             );
             return Err(exception(&Error::new(Code::LimitExceeded, words)));
         }
+        // What breaks the stream here is no fault of the bytes: an authority that ended or is used up.
+        let call = self.admit().and_then(|call| {
+            call.authority().charge(bytes.len())?;
+            Ok(call)
+        });
+        let call = call.map_err(|error| self.abort(&error))?;
         let piece = Piece::Bytes(bytes.to_vec());
         self.last_write.set(Instant::now());
         // An error here would break the stream, and `done` could not say why the import ended.
-        if let Ok(pieces) = Sink::running(&self) {
+        if let Ok(pieces) = Sink::running(&self, &call) {
             let _ended_early = pieces.send(piece).await;
         }
         Ok(())
@@ -136,7 +144,8 @@ impl car_sink::Server for Sink {
         _params: car_sink::DoneParams,
         mut results: car_sink::DoneResults,
     ) -> capnp::Result<()> {
-        let _started = Sink::running(&self)?;
+        let call = self.admit().map_err(|error| self.abort(&error))?;
+        let _started = Sink::running(&self, &call)?;
         let mut running = match self.state.replace(State::Ending) {
             State::Running(running) => running,
             other => {
@@ -176,6 +185,7 @@ impl car_sink::Server for Sink {
         _results: car_sink::ExpectSizeResults,
     ) -> capnp::Result<()> {
         answer(|| {
+            let _call = self.admit()?;
             let size = params.get()?.get_bytes();
             if size > CAR_BYTES_MAX {
                 let words = format!("a CAR of {size} bytes; at most {CAR_BYTES_MAX} are taken");
@@ -190,12 +200,17 @@ impl car_sink::Server for Sink {
 }
 
 impl Sink {
+    /// Lets in a call on this sink.
+    fn admit(&self) -> Result<Call> {
+        self.caller.enter()
+    }
+
     /// Returns the way to the import's thread, starting it at the first call.
-    fn running(self: &Rc<Self>) -> capnp::Result<mpsc::Sender<Piece>> {
+    fn running(self: &Rc<Self>, call: &Call) -> capnp::Result<mpsc::Sender<Piece>> {
         let mut state = self.state.borrow_mut();
         if let State::Waiting(request) = &mut *state {
             let request = std::mem::take(&mut **request);
-            *state = match start(self, request) {
+            *state = match start(self, call, request) {
                 Ok(running) => State::Running(running),
                 Err(error) => State::Ended(exception(&error)),
             };
@@ -207,17 +222,19 @@ impl Sink {
         }
     }
 
-    /// Ends an import that nobody has asked to be done: dropping its channels aborts it.
-    fn abort(&self, error: &Error) {
+    /// Ends an import that nobody has asked to be done: dropping its channels aborts it. Returns why.
+    fn abort(&self, error: &Error) -> capnp::Error {
+        let error = exception(error);
         let mut state = self.state.borrow_mut();
-        if matches!(*state, State::Running(_)) {
-            *state = State::Ended(exception(error));
+        if matches!(*state, State::Waiting(_) | State::Running(_)) {
+            *state = State::Ended(error.clone());
         }
+        error
     }
 }
 
-/// Aborts an upload that sends nothing for too long, or that the store is closing under.
-async fn watch(sink: Weak<Sink>, mut closing: watch::Receiver<bool>) {
+/// Aborts an upload that sends nothing for too long, whose authority ends, or that the store is closing under.
+async fn watch(sink: Weak<Sink>, authority: Authority, mut closing: watch::Receiver<bool>) {
     const IDLE: Duration = Duration::from_secs(IMPORT_IDLE_SECONDS_MAX);
     loop {
         let Some(deadline) = sink.upgrade().map(|sink| sink.last_write.get() + IDLE) else {
@@ -228,13 +245,21 @@ async fn watch(sink: Weak<Sink>, mut closing: watch::Receiver<bool>) {
                 let Some(sink) = sink.upgrade() else { return };
                 if sink.last_write.get() + IDLE <= Instant::now() {
                     let words = format!("the upload sent nothing for {IMPORT_IDLE_SECONDS_MAX} seconds");
-                    return sink.abort(&Error::new(Code::Unavailable, words));
+                    sink.abort(&Error::new(Code::Unavailable, words));
+                    return;
                 }
+            }
+            ended = authority.ended() => {
+                if let Some(sink) = sink.upgrade() {
+                    sink.abort(&ended);
+                }
+                return;
             }
             _ = closing.wait_for(|closing| *closing) => {
                 let Some(sink) = sink.upgrade() else { return };
                 let words = "the store is shutting down; import again";
-                return sink.abort(&Error::new(Code::Unavailable, words));
+                sink.abort(&Error::new(Code::Unavailable, words));
+                return;
             }
         }
     }
@@ -248,8 +273,8 @@ fn ended() -> capnp::Error {
 }
 
 /// Starts the thread of one import and the tasks beside it.
-fn start(sink: &Rc<Sink>, request: ImportRequest) -> Result<Running> {
-    let store = &sink.store;
+fn start(sink: &Rc<Sink>, call: &Call, request: ImportRequest) -> Result<Running> {
+    let store = call.store();
     let permit = store.admit_import()?;
     let (pieces, incoming) = mpsc::channel(IMPORT_CHUNKS_QUEUED_MAX);
     let (answer, outcome) = oneshot::channel();
@@ -280,7 +305,8 @@ fn start(sink: &Rc<Sink>, request: ImportRequest) -> Result<Running> {
         .spawn(import)
         .map_err(|error| Error::because(Code::Overloaded, "no thread for another import", error))?;
     let mut tasks = JoinSet::new();
-    tasks.spawn_local(watch(Rc::downgrade(sink), sink.store.closing()));
+    let (authority, closing) = (call.authority().clone(), call.store().closing());
+    tasks.spawn_local(watch(Rc::downgrade(sink), authority, closing));
     if let Some(client) = sink.progress.clone() {
         tasks.spawn_local(report(client, watcher));
     }

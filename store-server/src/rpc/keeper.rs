@@ -10,8 +10,10 @@ use carrack_schema::wire::store_capnp::{Absent, check_report, check_watcher, kee
 use carrack_schema::{Code, Did, RecordPath};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::caller::{Call, Caller};
 use super::error::{answer, exception};
 use super::view;
+use crate::auth::Operation;
 use crate::check::{CheckEvent, CheckPhase, CheckProgress, CheckReport, Finding};
 use crate::delete::{DeleteTarget, Deleted};
 use crate::error::{Error, Result};
@@ -19,28 +21,28 @@ use crate::stats::Stats;
 use crate::store::Store;
 
 pub(super) struct Keeper {
-    store: Store,
+    caller: Caller,
 }
 
 impl Keeper {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store }
+    pub(super) fn new(caller: Caller) -> Self {
+        Self { caller }
     }
 
     /// Starts a call's work on a thread, and returns where its outcome will be.
     fn start<T: Send + 'static>(
-        &self,
+        call: &Call,
         name: &str,
         work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T>>> {
-        self.store.check_open()?;
-        let keepers = self.store.inner().keepers.clone();
+        call.store().check_open()?;
+        let keepers = call.store().inner().keepers.clone();
         let permit = keepers.try_acquire_owned().map_err(|_| {
             let words = "as many deletions, compactions and checks run as may at the same time";
             Error::new(Code::Overloaded, words)
         })?;
         let (reply, outcome) = oneshot::channel();
-        let store = self.store.clone();
+        let store = call.store().clone();
         let run = move || {
             let result = work(&store);
             // Free before the answer goes out: whoever has it may call again, or close the store.
@@ -64,20 +66,12 @@ async fn outcome<T>(started: Result<oneshot::Receiver<Result<T>>>) -> capnp::Res
     outcome.map_err(|error| exception(&error))
 }
 
-fn resolve(store: &Store, name: &RepoName) -> Result<Did> {
-    match name {
-        RepoName::Did(did) => Ok(did.clone()),
-        RepoName::Handle(handle) => store.resolve(handle),
-    }
-}
-
 fn delete(
     store: &Store,
-    name: &RepoName,
+    did: Did,
     path: Option<RecordPath>,
     purge: bool,
 ) -> Result<Result<(Did, Deleted), Absent>> {
-    let did = resolve(store, name)?;
     let target = match path {
         None => DeleteTarget::Repo(did.clone()),
         Some(path) => DeleteTarget::Record(did.clone(), path),
@@ -99,14 +93,9 @@ fn delete(
 /// What a compaction came to: the store before and after it, and files that stay as they are.
 type Compacted = (Stats, Stats, usize);
 
-fn compact(
-    store: &Store,
-    name: Option<&RepoName>,
-    cold: bool,
-) -> Result<Result<Compacted, Absent>> {
-    let did = name.map(|name| resolve(store, name)).transpose()?;
+fn compact(store: &Store, did: Option<&Did>, cold: bool) -> Result<Result<Compacted, Absent>> {
     let before = store.stats()?;
-    match store.compact(cold, did.as_ref()) {
+    match store.compact(cold, did) {
         Ok(()) => Ok(Ok((before, store.stats()?, store.unmergeable()?))),
         Err(error) if error.code() == Code::NotFound => Ok(Err(Absent::Repo)),
         Err(error) => Err(error),
@@ -123,10 +112,16 @@ impl keeper::Server for Keeper {
             let params = params.get()?;
             let name: RepoName = params.get_repo()?.to_str()?.parse()?;
             let path = params.get_path()?.to_str()?;
-            let path = (!path.is_empty()).then(|| path.parse()).transpose()?;
+            let path: Option<RecordPath> = (!path.is_empty()).then(|| path.parse()).transpose()?;
             let purge = params.get_purge();
-            let work = move |store: &Store| delete(store, &name, path, purge);
-            Ok(self.start("carrack-delete", work)?)
+            let call = self.caller.begin(Operation::Delete)?;
+            let did = call.resolve(&name)?;
+            match &path {
+                Some(path) => call.check_collection(&path.collection)?,
+                None => call.check_all_collections("a repository is deleted as a whole")?,
+            }
+            let work = move |store: &Store| delete(store, did, path, purge);
+            Ok(Keeper::start(&call, "carrack-delete", work)?)
         })?;
         match outcome(Ok(started)).await? {
             Err(absent) => results.get().set_absent(absent),
@@ -148,10 +143,13 @@ impl keeper::Server for Keeper {
         let started = answer(|| {
             let params = params.get()?;
             let name = params.get_repo()?.to_str()?;
-            let name = (!name.is_empty()).then(|| name.parse()).transpose()?;
+            let name: Option<RepoName> = (!name.is_empty()).then(|| name.parse()).transpose()?;
             let cold = params.get_cold();
-            let work = move |store: &Store| compact(store, name.as_ref(), cold);
-            Ok(self.start("carrack-compact", work)?)
+            let call = self.caller.begin(Operation::Maintain)?;
+            call.check_whole_store("compacting tells of the whole store")?;
+            let did = name.map(|name| call.resolve(&name)).transpose()?;
+            let work = move |store: &Store| compact(store, did.as_ref(), cold);
+            Ok(Keeper::start(&call, "carrack-compact", work)?)
         })?;
         match outcome(Ok(started)).await? {
             Err(absent) => results.get().set_absent(absent),
@@ -170,6 +168,11 @@ impl keeper::Server for Keeper {
         params: keeper::CheckParams,
         mut results: keeper::CheckResults,
     ) -> capnp::Result<()> {
+        let call = answer(|| {
+            let call = self.caller.begin(Operation::Maintain)?;
+            call.check_whole_store("a check is of the whole store")?;
+            Ok(call)
+        })?;
         let params = params.get()?;
         let (quick, watcher) = (params.get_quick(), params.get_watcher()?);
         let none_yet = CheckProgress {
@@ -180,7 +183,7 @@ impl keeper::Server for Keeper {
         };
         let (findings, mut incoming) = mpsc::channel(FINDINGS_QUEUED_MAX);
         let (progress, mut reports) = watch::channel(none_yet);
-        let started = self.start("carrack-check", move |store| {
+        let started = Keeper::start(&call, "carrack-check", move |store| {
             store.check(quick, &mut |event| match event {
                 CheckEvent::Progress(now) => {
                     progress.send_replace(now);
@@ -190,20 +193,23 @@ impl keeper::Server for Keeper {
             })
         });
         // When this call is dropped both channels close, which ends the thread.
-        loop {
-            tokio::select! {
-                biased;
-                finding = incoming.recv() => match finding {
-                    Some(finding) => found(&watcher, &finding).await?,
-                    None => break,
-                },
-                Ok(()) = reports.changed() => {
-                    let now = *reports.borrow_and_update();
-                    report(&watcher, now).await?;
+        let watching = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    finding = incoming.recv() => match finding {
+                        Some(finding) => found(&watcher, &finding).await?,
+                        None => break,
+                    },
+                    Ok(()) = reports.changed() => {
+                        let now = *reports.borrow_and_update();
+                        report(&watcher, now).await?;
+                    }
                 }
             }
-        }
-        let checked = outcome(started).await?;
+            outcome(started).await
+        };
+        let checked = call.while_allowed(watching).await?;
         fill(results.get().init_report(), &checked);
         Ok(())
     }

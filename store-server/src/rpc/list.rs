@@ -6,10 +6,11 @@ use carrack_schema::wire::record_capnp;
 use carrack_schema::wire::store_capnp::{Absent, list_result, page_request, range};
 use carrack_schema::{Did, Nsid};
 
+use super::caller::Call;
 use super::error::Failure;
 use super::view::{self, Answer, Want};
 use crate::cursor::Cursor;
-use crate::store::{Keys, Store};
+use crate::store::Keys;
 
 /// A listing's call, read off the wire.
 pub(super) struct Request<'a> {
@@ -43,14 +44,17 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// Says whether it is of a repo's records whatever their collection.
+    pub(super) fn is_of_all_collections(&self) -> bool {
+        self.collection.is_none()
+    }
+
     /// Returns what a cursor of this listing is sealed to: whose it is, and everything that filters.
-    fn scope<'b>(&'b self, did: &'b Did) -> [&'b str; 6] {
-        // The owner's authority, which is the only one yet, is nobody's grant.
-        const GRANT: &str = "";
+    fn scope<'b>(&'b self, grant: &'b str, did: &'b Did) -> [&'b str; 6] {
         let collection = self.collection.map_or("", Nsid::as_str);
         let direction = if self.reverse { "reverse" } else { "forward" };
         [
-            GRANT,
+            grant,
             did.as_str(),
             collection,
             self.from,
@@ -65,12 +69,13 @@ impl<'a> Request<'a> {
 /// A page that a cursor asks for is of the cursor's revision while that is retained, else of the current one after the
 /// same key. Either way it is less what was deleted since.
 pub(super) fn answer(
-    store: &Store,
+    call: &Call,
     did: &Did,
     request: &Request<'_>,
     mut results: list_result::Builder<'_>,
 ) -> Result<(), Failure> {
-    let scope = request.scope(did);
+    let store = call.store();
+    let scope = request.scope(call.authority().id(), did);
     let cursor = match request.cursor {
         [] => None,
         sealed => Some(Cursor::open(store.cursor_key(), &scope, sealed)?),
@@ -108,7 +113,8 @@ pub(super) fn answer(
         }
     }
 
-    let whole_repo = request.collection.is_none();
+    call.authority().charge(bytes)?;
+    let whole_repo = request.is_of_all_collections();
     let rev = repo.summary().rev;
     let mut page = results.init_page();
     view::source(page.reborrow().init_source(), repo.summary());

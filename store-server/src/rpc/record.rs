@@ -8,6 +8,7 @@ use carrack_schema::wire::store_capnp::{Absent, record_cap};
 use super::error::answer;
 use super::repo::RepoRef;
 use super::view::{self, Answer, Want};
+use crate::auth::Operation;
 use crate::store::Lookup;
 
 pub(super) struct RecordObject {
@@ -28,9 +29,10 @@ impl record_cap::Server for RecordObject {
         mut results: record_cap::ReadResults,
     ) -> capnp::Result<()> {
         answer(|| {
+            let call = self.repo.begin(Operation::Read)?;
             let want = Want::read(params.get()?.get_want()?)?;
             let mut results = results.get();
-            let repo = match self.repo.open()? {
+            let repo = match self.repo.open(&call)? {
                 Ok(repo) => repo,
                 Err(absence) => {
                     results.set_absent(view::absent(absence));
@@ -41,9 +43,11 @@ impl record_cap::Server for RecordObject {
                 Lookup::NoCollection => results.set_absent(Absent::Collection),
                 Lookup::NoRecord => results.set_absent(Absent::Record),
                 Lookup::Found(record) => {
+                    let record = Answer::of(record, &want)?;
+                    call.authority().charge(record.wire_bytes())?;
                     let mut found = results.init_found();
                     view::source(found.reborrow().init_source(), repo.summary());
-                    Answer::of(record, &want)?.write(found.init_record(), true);
+                    record.write(found.init_record(), true);
                 }
             }
             Ok(())
@@ -56,8 +60,10 @@ impl record_cap::Server for RecordObject {
         mut results: record_cap::ProveResults,
     ) -> capnp::Result<()> {
         answer(|| {
+            let call = self.repo.begin(Operation::Prove)?;
+            call.check_all_collections("a proof shows the keys beside the record")?;
             let mut results = results.get();
-            let repo = match self.repo.open()? {
+            let repo = match self.repo.open(&call)? {
                 Ok(repo) => repo,
                 Err(absence) => {
                     results.set_absent(view::absent(absence));
@@ -66,6 +72,7 @@ impl record_cap::Server for RecordObject {
             };
             let mut car = Vec::new();
             let made = repo.prove(&self.path, &mut car)?;
+            call.authority().charge(car.len())?;
             let mut proof = results.init_proof();
             view::source(proof.reborrow().init_source(), repo.summary());
             proof.set_present(made.present);

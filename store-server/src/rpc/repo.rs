@@ -7,34 +7,52 @@ use carrack_schema::names::RepoName;
 use carrack_schema::wire::store_capnp::{collection, repo};
 use carrack_schema::{Did, Nsid, RecordPath};
 
+use super::caller::{Call, Caller};
 use super::error::{Failure, answer};
 use super::export;
 use super::record::RecordObject;
 use super::{list, view};
+use crate::auth::Operation;
 use crate::error::Result;
-use crate::store::{Absence, Repo, Store};
+use crate::store::{Absence, Repo};
 
 /// A repo by the name it was asked for. A handle is resolved by each leaf, because hops do not touch the disk.
-#[derive(Clone)]
 pub(super) struct RepoRef {
-    store: Store,
+    caller: Caller,
     name: RepoName,
 }
 
 impl RepoRef {
-    pub(super) fn new(store: Store, name: RepoName) -> Self {
-        Self { store, name }
-    }
-
-    fn did(&self) -> Result<Did> {
-        match &self.name {
-            RepoName::Did(did) => Ok(did.clone()),
-            RepoName::Handle(handle) => self.store.resolve(handle),
+    /// Names a repo.
+    ///
+    /// # Errors
+    /// `denied` for one outside the scope, whether or not the store holds it.
+    pub(super) fn new(caller: Caller, name: RepoName) -> Result<Self> {
+        if let RepoName::Did(did) = &name {
+            caller.check_repo(did)?;
         }
+        Ok(Self { caller, name })
     }
 
-    pub(super) fn open(&self) -> Result<Result<Repo, Absence>> {
-        self.store.repo(&self.did()?)
+    /// Lets in a call that gives out another object of this repo, and returns what that one holds.
+    fn hop(&self) -> Result<Self> {
+        Ok(Self {
+            caller: self.caller.hop()?,
+            name: self.name.clone(),
+        })
+    }
+
+    /// Lets in a call that does `operation`.
+    pub(super) fn begin(&self, operation: Operation) -> Result<Call> {
+        self.caller.begin(operation)
+    }
+
+    pub(super) fn did(&self, call: &Call) -> Result<Did> {
+        call.resolve(&self.name)
+    }
+
+    pub(super) fn open(&self, call: &Call) -> Result<Result<Repo, Absence>> {
+        call.store().repo(&self.did(call)?)
     }
 }
 
@@ -55,7 +73,8 @@ impl repo::Server for RepoObject {
         mut results: repo::InfoResults,
     ) -> capnp::Result<()> {
         answer(|| {
-            match self.repo.open()? {
+            let call = self.repo.begin(Operation::Read)?;
+            match self.repo.open(&call)? {
                 Err(absence) => results.get().set_absent(view::absent(absence)),
                 Ok(repo) => view::repo_info(results.get().init_info(), repo.summary()),
             }
@@ -69,7 +88,8 @@ impl repo::Server for RepoObject {
         mut results: repo::CollectionsResults,
     ) -> capnp::Result<()> {
         answer(|| {
-            let repo = match self.repo.open()? {
+            let call = self.repo.begin(Operation::List)?;
+            let repo = match self.repo.open(&call)? {
                 Ok(repo) => repo,
                 Err(absence) => {
                     results.get().set_absent(view::absent(absence));
@@ -94,7 +114,8 @@ impl repo::Server for RepoObject {
     ) -> capnp::Result<()> {
         answer(|| {
             let nsid = params.get()?.get_nsid()?.to_str()?.parse()?;
-            let repo = self.repo.clone();
+            self.repo.caller.check_collection(&nsid)?;
+            let repo = self.repo.hop()?;
             results
                 .get()
                 .set_collection(new_client(CollectionObject { repo, nsid }));
@@ -108,10 +129,10 @@ impl repo::Server for RepoObject {
         mut results: repo::RecordResults,
     ) -> capnp::Result<()> {
         answer(|| {
-            let path = params.get()?.get_path()?.to_str()?.parse()?;
-            results
-                .get()
-                .set_record(new_client(RecordObject::new(self.repo.clone(), path)));
+            let path: RecordPath = params.get()?.get_path()?.to_str()?.parse()?;
+            self.repo.caller.check_collection(&path.collection)?;
+            let record = RecordObject::new(self.repo.hop()?, path);
+            results.get().set_record(new_client(record));
             Ok(())
         })
     }
@@ -140,12 +161,18 @@ impl repo::Server for RepoObject {
     ) -> capnp::Result<()> {
         let sink = params.get()?.get_sink()?;
         // The answer to a failed opening is made like any other; the export itself waits for the sink.
-        let opened = answer(|| Ok(self.repo.open()?))?;
+        let (call, opened) = answer(|| {
+            let call = self.repo.begin(Operation::Export)?;
+            call.check_all_collections("an export is of the whole repository")?;
+            let opened = self.repo.open(&call)?;
+            Ok((call, opened))
+        })?;
         match opened {
             Err(absence) => results.get().set_absent(view::absent(absence)),
             Ok(repo) => {
                 let repo = std::sync::Arc::new(repo);
-                let stats = export::push(repo.clone(), sink).await?;
+                let pushing = export::push(&call, repo.clone(), sink);
+                let stats = call.while_allowed(pushing).await?;
                 let mut exported = results.get().init_exported();
                 view::source(exported.reborrow().init_source(), repo.summary());
                 exported.set_bytes(stats.bytes);
@@ -162,7 +189,11 @@ fn list_in(
     request: &list::Request<'_>,
     results: carrack_schema::wire::store_capnp::list_result::Builder<'_>,
 ) -> Result<(), Failure> {
-    list::answer(&repo.store, &repo.did()?, request, results)
+    let call = repo.begin(Operation::List)?;
+    if request.is_of_all_collections() {
+        call.check_all_collections("this lists all of them; list one that it does allow")?;
+    }
+    list::answer(&call, &repo.did(&call)?, request, results)
 }
 
 struct CollectionObject {
@@ -182,9 +213,8 @@ impl collection::Server for CollectionObject {
                 collection: self.nsid.clone(),
                 rkey,
             };
-            results
-                .get()
-                .set_record(new_client(RecordObject::new(self.repo.clone(), path)));
+            let record = RecordObject::new(self.repo.hop()?, path);
+            results.get().set_record(new_client(record));
             Ok(())
         })
     }

@@ -6,18 +6,19 @@ use capnp_rpc::new_client;
 use carrack_schema::limits::{LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
 use carrack_schema::wire::store_capnp::store;
 
+use super::caller::Caller;
 use super::error::answer;
 use super::repo::{RepoObject, RepoRef};
 use super::view;
-use crate::store::Store;
+use crate::auth::Operation;
 
 pub(super) struct StoreObject {
-    store: Store,
+    caller: Caller,
 }
 
 impl StoreObject {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store }
+    pub(super) fn new(caller: Caller) -> Self {
+        Self { caller }
     }
 }
 
@@ -29,7 +30,7 @@ impl store::Server for StoreObject {
     ) -> capnp::Result<()> {
         answer(|| {
             let name = params.get()?.get_did()?.to_str()?.parse()?;
-            let repo = RepoRef::new(self.store.clone(), name);
+            let repo = RepoRef::new(self.caller.hop()?, name)?;
             results.get().set_repo(new_client(RepoObject::new(repo)));
             Ok(())
         })
@@ -41,13 +42,14 @@ impl store::Server for StoreObject {
         mut results: store::ReposResults,
     ) -> capnp::Result<()> {
         answer(|| {
+            let call = self.caller.begin(Operation::List)?;
             let params = params.get()?;
             let limit = match params.get_limit() {
                 0 => LIST_RECORDS_DEFAULT,
                 limit => limit.min(LIST_RECORDS_MAX),
             };
-            let (repos, more) = self
-                .store
+            let (repos, more) = call
+                .store()
                 .repos(params.get_after()?.to_str()?, limit as usize)?;
             let mut results = results.get();
             results.set_more(more);
@@ -65,7 +67,8 @@ impl store::Server for StoreObject {
         mut results: store::StatsResults,
     ) -> capnp::Result<()> {
         answer(|| {
-            let stats = self.store.stats()?;
+            let call = self.caller.begin(Operation::Read)?;
+            let stats = call.store().stats()?;
             view::stats(results.get().init_stats(), &stats);
             Ok(())
         })

@@ -164,7 +164,7 @@ fn a_deleted_repo_is_gone_with_its_handle_and_may_come_again() {
     assert!(world.store().repo(&repo.did).unwrap().is_err());
     assert!(world.store().repo_at(&repo.did, repo.rev).unwrap().is_err());
     if let Some(handle) = handle {
-        let unknown = world.store().resolve(&handle).unwrap_err();
+        let unknown = world.store().resolve(&handle, |_| true).unwrap_err();
         assert_eq!(unknown.code(), Code::UnknownHandle);
     }
     assert_eq!(world.segments(), [""; 0]);
