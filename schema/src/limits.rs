@@ -110,6 +110,16 @@ pub const IMPORT_ATTEMPTS_MAX: usize = 8;
 pub const IMPORT_MEMORY_BYTES: usize = 64 * MIB;
 /// Imports that run at the same time; each has a thread of its own.
 pub const IMPORTS_MAX: usize = 4;
+/// Imports that wait for one of those to end.
+pub const IMPORTS_WAITING_MAX: usize = 1_024;
+/// Of them, those of one holder.
+pub const IMPORTS_WAITING_PER_HOLDER_MAX: usize = 256;
+/// Longest time an import waits for a place, in seconds; then it is refused as `overloaded`.
+pub const IMPORT_WAIT_SECONDS_MAX: u64 = 30;
+/// Longest time an upload may keep its place waiting for bytes while others wait for a place, in seconds altogether.
+pub const IMPORT_STALL_SECONDS_MAX: u64 = 20;
+/// Bytes of the disk that imports leave free. Deleting and merging need room to write before they free any.
+pub const DISK_FLOOR_BYTES: u64 = 256 << 20;
 /// Chunks of an upload that wait for the import's thread.
 pub const IMPORT_CHUNKS_QUEUED_MAX: usize = 4;
 

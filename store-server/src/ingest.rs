@@ -106,6 +106,7 @@ impl Store {
         mut progress: impl FnMut(Progress),
     ) -> Result<Outcome> {
         self.inner().catalog.check_certain()?;
+        self.check_room(request.size.unwrap_or(0))?;
         let mut blocks = CarBlocks::open(car, CarLimits::default())?;
         let root = blocks.root();
         let spool = self.receive(&mut blocks, request.size.unwrap_or(0), &mut progress)?;
@@ -210,7 +211,12 @@ impl Store {
         );
         let mut reported = 0;
         while let Some(chunk) = blocks.next_chunk()? {
-            if let Some(memory) = spool.insert(chunk.verify()?)? {
+            let chunk = chunk.verify()?;
+            if spool.is_full(&chunk) {
+                // Written twice: to the spool now, as rows at the end.
+                self.check_room(2 * chunk.memory_bytes() as u64)?;
+            }
+            if let Some(memory) = spool.insert(chunk)? {
                 blocks.reuse(memory);
             }
             let done = blocks.bytes_read();
@@ -229,6 +235,7 @@ impl Store {
             done: blocks.bytes_read(),
             total,
         });
+        self.check_room(blocks.bytes_read())?;
         spool.finish()
     }
 }

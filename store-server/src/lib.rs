@@ -14,6 +14,7 @@ mod cursor;
 mod delete;
 mod entropy;
 mod error;
+mod import_queue;
 mod ingest;
 mod merge;
 mod open_segments;

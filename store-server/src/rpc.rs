@@ -5,6 +5,7 @@ mod caller;
 mod connection;
 mod error;
 mod export;
+mod feed;
 mod gate;
 mod importer;
 mod keeper;

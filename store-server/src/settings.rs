@@ -1,9 +1,12 @@
 //! [`StoreSettings`]: what an owner may choose about its store. Plain data; the defaults and their reasons are in
 //! `limits.rs`.
 
+use std::time::Duration;
+
 use carrack_schema::limits::{
-    IMPORT_MEMORY_BYTES, MERGE_BYTES_PER_SECOND, PURGE_HOURS, RETENTION_HOURS, RETENTION_REVS,
-    SEGMENT_BYTES_TARGET, SEGMENTS_OPEN_MAX,
+    DISK_FLOOR_BYTES, IMPORT_MEMORY_BYTES, IMPORT_STALL_SECONDS_MAX, IMPORT_WAIT_SECONDS_MAX,
+    MERGE_BYTES_PER_SECOND, PURGE_HOURS, RETENTION_HOURS, RETENTION_REVS, SEGMENT_BYTES_TARGET,
+    SEGMENTS_OPEN_MAX,
 };
 
 /// Microseconds in an hour.
@@ -14,6 +17,12 @@ const HOUR_MICROS: i64 = 3_600 * 1_000_000;
 pub struct StoreSettings {
     /// Bytes of blocks that one import keeps in memory before it goes on in a file in `DATA/tmp`.
     pub import_memory_bytes: usize,
+    /// How long an import waits for a place among those that run.
+    pub import_wait: Duration,
+    /// How long an upload may keep its place waiting for bytes altogether, while others wait for a place.
+    pub import_stall: Duration,
+    /// Bytes of the disk that imports leave free.
+    pub disk_floor_bytes: u64,
     /// Revisions of a repo that stay readable, the current one among them.
     pub retention_revs: usize,
     /// Hours since its import in which a revision stays readable, however many came after.
@@ -32,6 +41,9 @@ impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             import_memory_bytes: IMPORT_MEMORY_BYTES,
+            import_wait: Duration::from_secs(IMPORT_WAIT_SECONDS_MAX),
+            import_stall: Duration::from_secs(IMPORT_STALL_SECONDS_MAX),
+            disk_floor_bytes: DISK_FLOOR_BYTES,
             retention_revs: RETENTION_REVS,
             retention_hours: RETENTION_HOURS,
             purge_hours: PURGE_HOURS,

@@ -5,10 +5,9 @@
 //! block shortly; [`Store::import`] blocks for as long as its input takes.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use carrack_schema::limits::{IMPORTS_MAX, KEEPERS_MAX};
+use carrack_schema::limits::KEEPERS_MAX;
 use carrack_schema::{Code, Did, Handle, Tid};
 use carrack_segment::{Directory, Lock};
 use tokio::sync::{Semaphore, watch};
@@ -18,6 +17,7 @@ use crate::chain::{Chain, Link};
 use crate::clock::Clock;
 use crate::entropy::random;
 use crate::error::{Error, Result, damaged};
+use crate::import_queue::{ImportPlace, ImportQueue};
 use crate::merge::Merges;
 use crate::open_segments::OpenSegments;
 use crate::retention::Retention;
@@ -35,7 +35,7 @@ pub(crate) struct Inner {
     pub(crate) segments: OpenSegments,
     pub(crate) settings: StoreSettings,
     pub(crate) merges: Merges,
-    imports: AtomicUsize,
+    pub(crate) imports: ImportQueue,
     /// Places of calls that take long: deletions, compactions, checks.
     pub(crate) keepers: Arc<Semaphore>,
     closing: watch::Sender<bool>,
@@ -103,7 +103,7 @@ impl Store {
             clock,
             settings,
             merges: Merges::default(),
-            imports: AtomicUsize::new(0),
+            imports: ImportQueue::default(),
             keepers: Arc::new(Semaphore::new(KEEPERS_MAX)),
             closing: watch::Sender::new(false),
             _lock: lock,
@@ -270,22 +270,43 @@ impl Store {
         &self.0
     }
 
-    /// Takes a place among the imports that may run at the same time.
+    /// Waits for a place among the imports that may run at the same time, in the name of `holder`.
     ///
     /// # Errors
-    /// `overloaded` if all are taken, `unavailable` if the store is closing.
-    pub(crate) fn admit_import(&self) -> Result<ImportPermit> {
-        if self.is_closing() {
-            return Err(Error::new(Code::Unavailable, "the store is shutting down"));
+    /// `overloaded` if none is free in time, `unavailable` if the store is closing.
+    pub(crate) async fn admit_import(&self, holder: &str) -> Result<ImportPlace> {
+        self.check_open()?;
+        let mut closing = self.closing();
+        tokio::select! {
+            place = self.0.imports.enter(holder, self.0.settings.import_wait) => place,
+            _ = closing.wait_for(|closing| *closing) => Err(shutting_down()),
         }
-        let taken = self.0.imports.fetch_add(1, Ordering::AcqRel);
-        let permit = ImportPermit(self.clone());
-        if taken >= IMPORTS_MAX {
-            drop(permit);
-            let words = format!("{IMPORTS_MAX} imports are running, try again when one is done");
+    }
+
+    /// Says whether there is room on the disk for an import, with `more` bytes beside what is there.
+    ///
+    /// # Errors
+    /// `overloaded` if less would be left than imports leave.
+    pub(crate) fn check_room(&self, more: u64) -> Result<()> {
+        let floor = self.0.settings.disk_floor_bytes;
+        if floor == 0 {
+            return Ok(());
+        }
+        let free = self.0.directory.free_bytes().map_err(|error| {
+            Error::because(
+                Code::Unavailable,
+                "the disk does not say how much is free",
+                error,
+            )
+        })?;
+        if free.saturating_sub(more) < floor {
+            let words = format!(
+                "{free} bytes are free on the disk and this import needs some {more}; imports leave {floor} free: make room, \
+                 or choose another --disk-floor"
+            );
             return Err(Error::new(Code::Overloaded, words));
         }
-        Ok(permit)
+        Ok(())
     }
 
     /// Tells running imports to stop and admits no more. Those past their last check still complete.
@@ -310,7 +331,7 @@ impl Store {
 
     /// Returns the number of imports that run.
     pub fn imports(&self) -> usize {
-        self.0.imports.load(Ordering::Acquire)
+        self.0.imports.running()
     }
 
     /// Makes a change of the catalog, see [`Catalog::change`]; files that no repo needs any more are gone afterwards.
@@ -340,13 +361,15 @@ impl Store {
     /// `unavailable` if the store is closing.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.is_closing() {
-            return Err(Error::new(
-                Code::Unavailable,
-                "the store is shutting down; try again when it is up",
-            ));
+            return Err(shutting_down());
         }
         Ok(())
     }
+}
+
+fn shutting_down() -> Error {
+    let words = "the store is shutting down; try again when it is up";
+    Error::new(Code::Unavailable, words)
 }
 
 /// Removes what a crash left behind: all of `tmp/`, and `files` in `segments/` that are not among the known ones.
@@ -371,15 +394,6 @@ fn sweep(directory: &dyn Directory, files: &[String], known: &[SegmentId]) -> st
         );
     }
     Ok(())
-}
-
-/// A place among the imports that run; free again when dropped.
-pub(crate) struct ImportPermit(Store);
-
-impl Drop for ImportPermit {
-    fn drop(&mut self) {
-        self.0.0.imports.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// Why a repo cannot be read.

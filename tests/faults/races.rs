@@ -86,6 +86,10 @@ impl Directory for Hooked {
         self.inner.create_dir(name)
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.free_bytes()
+    }
+
     fn lock(&self, name: &str) -> io::Result<Lock> {
         self.inner.lock(name)
     }

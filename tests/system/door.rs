@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use carrack_client::{Address, Client, ImportOptions, ImportOutcome, ImportReport, Session};
-use carrack_store::{DataFolder, Owner, Settings};
+use carrack_store::{DataFolder, Owner, Settings, StoreSettings};
 
 /// A way to a store.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,12 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) async fn open(door: Door) -> Self {
+        Self::open_with(door, StoreSettings::default()).await
+    }
+
+    pub(crate) async fn open_with(door: Door, settings: StoreSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let owner = start(folder.path());
+        let owner = start(folder.path(), settings);
         let session = connect(&owner, door).await.login("");
         Self {
             session,
@@ -46,7 +50,7 @@ impl Store {
         } = self;
         drop(session);
         owner.shutdown();
-        let owner = start(folder.path());
+        let owner = start(folder.path(), StoreSettings::default());
         let session = connect(&owner, door).await.login("");
         Self {
             session,
@@ -70,14 +74,14 @@ impl Store {
     }
 }
 
-fn start(folder: &Path) -> Owner {
+fn start(folder: &Path, store: StoreSettings) -> Owner {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
     Owner::start(
         &DataFolder::new(folder),
         &Settings {
             listen,
             workers: 2,
-            ..Settings::default()
+            store,
         },
     )
     .unwrap()
@@ -100,6 +104,15 @@ pub(crate) fn each(body: impl AsyncFn(Store)) {
     for door in DOORS {
         through(door, &body);
     }
+}
+
+/// Runs a test body with a store of other settings.
+pub(crate) fn with_settings(settings: StoreSettings, body: impl AsyncFnOnce(Store)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async { body(Store::open_with(Door::Unix, settings).await).await });
 }
 
 /// Runs a test body through one door.

@@ -1,12 +1,15 @@
 //! Imports: what becomes of valid repos, newer and older ones, and uploads that end early.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use carrack_client::{ImportOptions, ImportOutcome, Phase};
 use carrack_schema::Code;
+use carrack_schema::limits::IMPORTS_MAX;
+use carrack_store::StoreSettings;
 use kit::{Changes, Curve, Mix, Order, RepoSpec};
 
-use crate::door::{self, Door, import, import_as, must_import};
+use crate::door::{self, Door, Store, import, import_as, must_import};
 use crate::fixtures::listing;
 
 fn expected(repo: &kit::Repo) -> String {
@@ -177,7 +180,7 @@ fn a_dropped_upload_leaves_nothing() {
             drop(upload);
         }
         // The server hears of a dropped sink some time later; its import thread then ends by itself.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while store.owner.store().imports() > 0 {
             assert!(
                 std::time::Instant::now() < deadline,
@@ -238,38 +241,113 @@ fn progress_is_reported() {
     });
 }
 
+/// Starts as many imports as may run; their CARs are sent but for the word that they are done.
+async fn fill(store: &Store, repos: &[kit::Repo]) -> Vec<carrack_client::Upload> {
+    let mut running = Vec::new();
+    for repo in repos {
+        let upload = store.session.importer().import(ImportOptions::default());
+        assert!(upload.write(&repo.car(Order::Pds)).await);
+        running.push(upload);
+    }
+    // All are admitted once the server has seen their first chunk.
+    while store.owner.store().imports() < repos.len() {
+        tokio::task::yield_now().await;
+    }
+    running
+}
+
+fn one_more_than_may_run() -> Vec<kit::Repo> {
+    (0..=IMPORTS_MAX as u64)
+        .map(|i| spec(50, 100 + i).build())
+        .collect()
+}
+
 #[test]
-fn imports_run_side_by_side_up_to_their_limit() {
-    use carrack_schema::limits::IMPORTS_MAX;
+fn imports_run_side_by_side_and_one_more_waits_for_its_place() {
     door::through(Door::Tcp, &async |store| {
-        let repos: Vec<_> = (0..=IMPORTS_MAX as u64)
-            .map(|i| spec(50, 100 + i).build())
-            .collect();
-        let mut running = Vec::new();
-        for repo in &repos[..IMPORTS_MAX] {
-            let upload = store.session.importer().import(ImportOptions::default());
-            let car = repo.car(Order::Pds);
-            assert!(upload.write(&car).await);
-            running.push(upload);
-        }
-        // All are admitted once the server has seen their first chunk.
-        while store.owner.store().imports() < IMPORTS_MAX {
-            tokio::task::yield_now().await;
-        }
+        let repos = one_more_than_may_run();
+        let running = fill(&store, &repos[..IMPORTS_MAX]).await;
         let one_more = store.session.importer().import(ImportOptions::default());
         assert!(one_more.write(&repos[IMPORTS_MAX].car(Order::Pds)).await);
-        assert_eq!(one_more.done().await.unwrap_err().code(), Code::Overloaded);
-        for upload in running {
-            assert!(matches!(
-                upload.done().await.unwrap(),
-                ImportOutcome::Imported(_)
-            ));
-        }
-        must_import(&store.session, &repos[IMPORTS_MAX].car(Order::Pds)).await;
+        let one_more = one_more.done();
+        let rest = async {
+            for upload in running {
+                assert!(matches!(
+                    upload.done().await.unwrap(),
+                    ImportOutcome::Imported(_)
+                ));
+            }
+        };
+        let (waited, ()) = tokio::join!(one_more, rest);
+        assert!(matches!(waited.unwrap(), ImportOutcome::Imported(_)));
         assert_eq!(
             store.session.store().stats().await.unwrap().repos,
             repos.len() as u64
         );
+        store.owner.shutdown();
+    });
+}
+
+#[test]
+fn one_import_too_many_is_refused_where_none_may_wait() {
+    let settings = StoreSettings {
+        import_wait: Duration::ZERO,
+        ..StoreSettings::default()
+    };
+    door::with_settings(settings, async |store| {
+        let repos = one_more_than_may_run();
+        let running = fill(&store, &repos[..IMPORTS_MAX]).await;
+        let one_more = store.session.importer().import(ImportOptions::default());
+        assert!(one_more.write(&repos[IMPORTS_MAX].car(Order::Pds)).await);
+        assert_eq!(one_more.done().await.unwrap_err().code(), Code::Overloaded);
+        drop(running);
+        while store.owner.store().imports() > 0 {
+            tokio::task::yield_now().await;
+        }
+        must_import(&store.session, &repos[IMPORTS_MAX].car(Order::Pds)).await;
+        store.owner.shutdown();
+    });
+}
+
+#[test]
+fn an_upload_that_dawdles_makes_room_for_who_waits() {
+    let settings = StoreSettings {
+        import_wait: Duration::from_secs(300),
+        import_stall: Duration::from_millis(10),
+        ..StoreSettings::default()
+    };
+    door::with_settings(settings, async |store| {
+        let repos = one_more_than_may_run();
+        let running = fill(&store, &repos[..IMPORTS_MAX]).await;
+        // None of those sends more. Without the rule this one would wait as long as they are silent, which is longer.
+        must_import(&store.session, &repos[IMPORTS_MAX].car(Order::Pds)).await;
+        let mut refused = 0;
+        for upload in running {
+            match upload.done().await {
+                Ok(ImportOutcome::Imported(_)) => {}
+                Err(error) if error.code() == Code::Overloaded => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(refused > 0);
+        store.owner.shutdown();
+    });
+}
+
+#[test]
+fn imports_leave_room_on_the_disk() {
+    let settings = StoreSettings {
+        disk_floor_bytes: u64::MAX,
+        ..StoreSettings::default()
+    };
+    door::with_settings(settings, async |store| {
+        let car = spec(50, 120).build().car(Order::Pds);
+        let upload = store.session.importer().import(ImportOptions::default());
+        upload.write(&car).await;
+        let error = upload.done().await.unwrap_err();
+        assert_eq!(error.code(), Code::Overloaded);
+        assert!(error.words().contains("--disk-floor"), "{error}");
+        assert!(store.files().is_empty(), "{:?}", store.files());
         store.owner.shutdown();
     });
 }

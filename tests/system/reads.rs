@@ -88,7 +88,10 @@ fn a_credential_nobody_knows_is_denied() {
         let session = store.owner.client().unwrap().login("carrack_guess");
         let error = session.store().repo("did:plc:a").info().await.unwrap_err();
         assert_eq!(error.code(), Code::BadCredential);
-        assert_eq!(session.about().await.unwrap_err().code(), Code::BadCredential);
+        assert_eq!(
+            session.about().await.unwrap_err().code(),
+            Code::BadCredential
+        );
         assert!(store.session.about().await.is_ok());
         store.owner.shutdown();
     });

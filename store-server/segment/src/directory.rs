@@ -78,6 +78,12 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// [`io::ErrorKind::NotFound`] if the folder above is missing.
     fn create_dir(&self, name: &str) -> io::Result<()>;
 
+    /// Returns how many bytes can still be written.
+    ///
+    /// # Errors
+    /// Any of the operating system's.
+    fn free_bytes(&self) -> io::Result<u64>;
+
     /// Takes the exclusive lock that a file of this name stands for, creating the file if need be. It is free
     /// again when the answer is dropped or the process ends in any way. Does not wait.
     ///

@@ -20,6 +20,10 @@ pub(super) struct Config {
     pub(super) workers: Option<usize>,
     /// MiB of blocks that one import keeps in memory before it goes on in a file.
     import_memory_mib: Option<u32>,
+    /// Seconds an import waits for a place when as many run as may.
+    import_wait_seconds: Option<u32>,
+    /// MiB of the disk that imports leave free.
+    disk_floor_mib: Option<u64>,
     /// Revisions of a repo that stay readable, the current one among them.
     retention_revs: Option<NonZeroU32>,
     /// Hours in which a revision stays readable, however many came after.
@@ -35,6 +39,8 @@ impl Config {
     pub(super) fn store(&self) -> StoreOptions {
         StoreOptions {
             import_memory_mib: self.import_memory_mib,
+            import_wait_seconds: self.import_wait_seconds,
+            disk_floor_mib: self.disk_floor_mib,
             retention_revs: self.retention_revs,
             retention_hours: self.retention_hours,
             purge_hours: self.purge_hours,
@@ -71,7 +77,8 @@ mod tests {
         std::fs::write(
             &file,
             "listen = ['127.0.0.1:1']\nworkers = 3\nimport_memory_mib = 4\nretention_revs = 5\n\
-             retention_hours = 6\npurge_hours = 7\nmerge_mib_per_second = 8",
+             retention_hours = 6\npurge_hours = 7\nmerge_mib_per_second = 8\nimport_wait_seconds = 9\n\
+             disk_floor_mib = 10",
         )
         .unwrap();
         let expected = Config {
@@ -82,6 +89,8 @@ mod tests {
             retention_hours: Some(6),
             purge_hours: Some(7),
             merge_mib_per_second: NonZeroU64::new(8),
+            import_wait_seconds: Some(9),
+            disk_floor_mib: Some(10),
         };
         assert_eq!(Config::read(folder.path()).unwrap(), expected);
         for (text, named) in [("listne = []", "listne"), ("retention_revs = 0", "nonzero")] {

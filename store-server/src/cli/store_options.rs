@@ -4,10 +4,12 @@
 //! does not hang on who happens to come first.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
 use carrack_schema::Code;
 use carrack_schema::limits::{
-    IMPORT_MEMORY_BYTES, MERGE_BYTES_PER_SECOND, MIB, PURGE_HOURS, RETENTION_HOURS, RETENTION_REVS,
+    DISK_FLOOR_BYTES, IMPORT_MEMORY_BYTES, IMPORT_WAIT_SECONDS_MAX, MERGE_BYTES_PER_SECOND, MIB,
+    PURGE_HOURS, RETENTION_HOURS, RETENTION_REVS,
 };
 use clap::{Args, Parser};
 
@@ -17,6 +19,8 @@ use crate::settings::StoreSettings;
 // The help says so.
 const _: () = assert!(
     IMPORT_MEMORY_BYTES == 64 * MIB
+        && IMPORT_WAIT_SECONDS_MAX == 30
+        && DISK_FLOOR_BYTES == 256 << 20
         && RETENTION_REVS == 4
         && RETENTION_HOURS == 1
         && PURGE_HOURS == 24
@@ -34,6 +38,22 @@ pub(super) struct StoreOptions {
         hide_env_values = true
     )]
     pub(super) import_memory_mib: Option<u32>,
+    /// Seconds an import waits for a place when as many run as may [default: 30]
+    #[arg(
+        long = "import-wait",
+        value_name = "SECONDS",
+        env = "CARRACK_IMPORT_WAIT",
+        hide_env_values = true
+    )]
+    pub(super) import_wait_seconds: Option<u32>,
+    /// MiB of the disk that imports leave free [default: 256]
+    #[arg(
+        long = "disk-floor",
+        value_name = "MIB",
+        env = "CARRACK_DISK_FLOOR",
+        hide_env_values = true
+    )]
+    pub(super) disk_floor_mib: Option<u64>,
     /// Revisions of a repo that stay readable, the current one among them [default: 4]
     #[arg(
         long,
@@ -93,6 +113,8 @@ impl StoreOptions {
     pub(super) fn or(self, below: Self) -> Self {
         Self {
             import_memory_mib: self.import_memory_mib.or(below.import_memory_mib),
+            import_wait_seconds: self.import_wait_seconds.or(below.import_wait_seconds),
+            disk_floor_mib: self.disk_floor_mib.or(below.disk_floor_mib),
             retention_revs: self.retention_revs.or(below.retention_revs),
             retention_hours: self.retention_hours.or(below.retention_hours),
             purge_hours: self.purge_hours.or(below.purge_hours),
@@ -110,6 +132,12 @@ impl StoreOptions {
                 .map_or(default.import_memory_bytes, |n| {
                     (n as usize).saturating_mul(MIB)
                 }),
+            import_wait: self
+                .import_wait_seconds
+                .map_or(default.import_wait, |n| Duration::from_secs(n.into())),
+            disk_floor_bytes: self
+                .disk_floor_mib
+                .map_or(default.disk_floor_bytes, |n| n.saturating_mul(mib)),
             retention_revs: self
                 .retention_revs
                 .map_or(default.retention_revs, |n| n.get() as usize),
@@ -138,6 +166,8 @@ mod tests {
         };
         let below = StoreOptions {
             import_memory_mib: Some(3),
+            import_wait_seconds: Some(0),
+            disk_floor_mib: Some(5),
             retention_revs: NonZeroU32::new(9),
             retention_hours: Some(48),
             purge_hours: Some(7),
@@ -145,6 +175,8 @@ mod tests {
         };
         let settings = above.or(below).settings();
         assert_eq!(settings.import_memory_bytes, 3 << 20);
+        assert_eq!(settings.import_wait, Duration::ZERO);
+        assert_eq!(settings.disk_floor_bytes, 5 << 20);
         assert_eq!((settings.retention_revs, settings.retention_hours), (2, 48));
         assert_eq!(settings.purge_hours, 0);
         assert_eq!(settings.merge_bytes_per_second, 5 << 20);

@@ -62,14 +62,18 @@ impl SpoolWriter {
         }
     }
 
+    /// Says whether a chunk will go to the file.
+    pub(super) fn is_full(&self, chunk: &VerifiedChunk) -> bool {
+        self.memory_bytes.saturating_add(chunk.memory_bytes()) > self.memory_bytes_max
+    }
+
     /// Takes in a chunk of blocks, and returns the memory it took if that is free again.
     ///
     /// # Errors
     /// If the disk takes no more.
     pub(super) fn insert(&mut self, chunk: VerifiedChunk) -> Result<Option<ChunkMemory>> {
-        let memory_bytes = self.memory_bytes.saturating_add(chunk.memory_bytes());
-        if memory_bytes <= self.memory_bytes_max {
-            self.memory_bytes = memory_bytes;
+        if !self.is_full(&chunk) {
+            self.memory_bytes += chunk.memory_bytes();
             self.blocks.keep(chunk);
             return Ok(None);
         }

@@ -5,15 +5,12 @@
 //! an abort. After `done` the thread goes on though the caller may leave: a commit is whole or absent.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, Read};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use capnp_rpc::new_client;
 use carrack_schema::Code;
-use carrack_schema::limits::{
-    CAR_BYTES_MAX, CHUNK_BYTES_MAX, IMPORT_CHUNKS_QUEUED_MAX, IMPORT_IDLE_SECONDS_MAX,
-};
+use carrack_schema::limits::{CAR_BYTES_MAX, CHUNK_BYTES_MAX, IMPORT_IDLE_SECONDS_MAX};
 use carrack_schema::wire::store_capnp::{
     car_sink, import_options, import_report, importer, progress,
 };
@@ -23,10 +20,13 @@ use tokio::time::Instant;
 
 use super::caller::{Call, Caller};
 use super::error::{Failure, answer, exception};
+use super::feed::{Feed, Piece, Stall};
 use super::view;
 use crate::auth::{Authority, Operation};
 use crate::error::{Error, Result};
+use crate::import_queue::ImportPlace;
 use crate::ingest::{ImportRequest, Outcome, Phase, Progress, Report};
+use crate::store::Store;
 
 pub(super) struct Importer {
     caller: Caller,
@@ -83,12 +83,6 @@ fn request(options: import_options::Reader<'_>) -> Result<ImportRequest, Failure
     })
 }
 
-/// A part of the CAR on its way to the import's thread. A channel that closes without `Done` is an abort.
-enum Piece {
-    Bytes(Vec<u8>),
-    Done,
-}
-
 struct Sink {
     caller: Caller,
     progress: Option<progress::Client>,
@@ -99,6 +93,8 @@ struct Sink {
 enum State {
     /// Nothing has been written.
     Waiting(Box<ImportRequest>),
+    /// A method waits for a place among the imports that run.
+    Admitting,
     /// The thread runs.
     Running(Running),
     /// A method has the thread's channels and will say how it ended.
@@ -133,7 +129,7 @@ impl car_sink::Server for Sink {
         let piece = Piece::Bytes(bytes.to_vec());
         self.last_write.set(Instant::now());
         // An error here would break the stream, and `done` could not say why the import ended.
-        if let Ok(pieces) = Sink::running(&self, &call) {
+        if let Ok(pieces) = Sink::running(&self, &call).await {
             let _ended_early = pieces.send(piece).await;
         }
         Ok(())
@@ -145,7 +141,7 @@ impl car_sink::Server for Sink {
         mut results: car_sink::DoneResults,
     ) -> capnp::Result<()> {
         let call = self.admit().map_err(|error| self.abort(&error))?;
-        let _started = Sink::running(&self, &call)?;
+        let _started = Sink::running(&self, &call).await?;
         let mut running = match self.state.replace(State::Ending) {
             State::Running(running) => running,
             other => {
@@ -206,19 +202,32 @@ impl Sink {
     }
 
     /// Returns the way to the import's thread, starting it at the first call.
-    fn running(self: &Rc<Self>, call: &Call) -> capnp::Result<mpsc::Sender<Piece>> {
-        let mut state = self.state.borrow_mut();
-        if let State::Waiting(request) = &mut *state {
-            let request = std::mem::take(&mut **request);
-            *state = match start(self, call, request) {
-                Ok(running) => State::Running(running),
-                Err(error) => State::Ended(exception(&error)),
+    async fn running(self: &Rc<Self>, call: &Call) -> capnp::Result<mpsc::Sender<Piece>> {
+        let request = match &mut *self.state.borrow_mut() {
+            State::Waiting(request) => Some(std::mem::take(&mut **request)),
+            _ => None,
+        };
+        if let Some(request) = request {
+            self.state.replace(State::Admitting);
+            let _admitting = Admitting(self);
+            let admission = async {
+                let place = call.store().admit_import(call.authority().id()).await;
+                place.map_err(|error| exception(&error))
             };
+            let place = call.while_allowed(admission).await;
+            self.last_write.set(Instant::now());
+            let started = place.and_then(|place| {
+                start(self, call, place, request).map_err(|error| exception(&error))
+            });
+            self.state.replace(match started {
+                Ok(running) => State::Running(running),
+                Err(error) => State::Ended(error),
+            });
         }
-        match &*state {
+        match &*self.state.borrow() {
             State::Running(running) => Ok(running.pieces.clone()),
             State::Ended(error) => Err(error.clone()),
-            State::Waiting(_) | State::Ending => Err(ended()),
+            State::Waiting(_) | State::Admitting | State::Ending => Err(ended()),
         }
     }
 
@@ -233,36 +242,61 @@ impl Sink {
     }
 }
 
-/// Aborts an upload that sends nothing for too long, whose authority ends, or that the store is closing under.
-async fn watch(sink: Weak<Sink>, authority: Authority, mut closing: watch::Receiver<bool>) {
-    const IDLE: Duration = Duration::from_secs(IMPORT_IDLE_SECONDS_MAX);
-    loop {
-        let Some(deadline) = sink.upgrade().map(|sink| sink.last_write.get() + IDLE) else {
-            return;
-        };
-        tokio::select! {
-            () = tokio::time::sleep_until(deadline) => {
-                let Some(sink) = sink.upgrade() else { return };
-                if sink.last_write.get() + IDLE <= Instant::now() {
-                    let words = format!("the upload sent nothing for {IMPORT_IDLE_SECONDS_MAX} seconds");
-                    sink.abort(&Error::new(Code::Unavailable, words));
-                    return;
-                }
-            }
-            ended = authority.ended() => {
-                if let Some(sink) = sink.upgrade() {
-                    sink.abort(&ended);
-                }
-                return;
-            }
-            _ = closing.wait_for(|closing| *closing) => {
-                let Some(sink) = sink.upgrade() else { return };
-                let words = "the store is shutting down; import again";
-                sink.abort(&Error::new(Code::Unavailable, words));
-                return;
-            }
+/// A call that waits for its import's place. One that is dropped meanwhile ends the sink.
+struct Admitting<'a>(&'a Sink);
+
+impl Drop for Admitting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.borrow_mut();
+        if matches!(*state, State::Admitting) {
+            *state = State::Ended(ended());
         }
     }
+}
+
+/// Aborts an upload that sends nothing for too long, whose authority ends, that keeps a place waiting which others wait
+/// for, or that the store is closing under.
+async fn watch(sink: Weak<Sink>, authority: Authority, store: Store, stall: Stall) {
+    /// Between two looks at how long the import has waited for bytes.
+    const LOOK: Duration = Duration::from_secs(1);
+    let mut closing = store.closing();
+    loop {
+        let error = tokio::select! {
+            () = tokio::time::sleep(LOOK) => {
+                let Some(sink) = sink.upgrade() else { return };
+                match check_pace(&store, sink.last_write.get().elapsed(), stall.waited()) {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                }
+            }
+            ended = authority.ended() => ended,
+            _ = closing.wait_for(|closing| *closing) => {
+                let words = "the store is shutting down; import again";
+                Error::new(Code::Unavailable, words)
+            }
+        };
+        if let Some(sink) = sink.upgrade() {
+            sink.abort(&error);
+        }
+        return;
+    }
+}
+
+/// Says whether an upload that has sent nothing for `silent`, and has let its import wait for `stalled`, may keep its place.
+fn check_pace(store: &Store, silent: Duration, stalled: Duration) -> Result<()> {
+    if silent >= Duration::from_secs(IMPORT_IDLE_SECONDS_MAX) {
+        let words = format!("the upload sent nothing for {IMPORT_IDLE_SECONDS_MAX} seconds");
+        return Err(Error::new(Code::Unavailable, words));
+    }
+    if stalled >= store.inner().settings.import_stall && store.inner().imports.has_waiting() {
+        let words = format!(
+            "others wait for a place, and this upload let its own wait {} seconds for bytes; \
+             import again when it can be sent at once",
+            stalled.as_secs()
+        );
+        return Err(Error::new(Code::Overloaded, words));
+    }
+    Ok(())
 }
 
 fn ended() -> capnp::Error {
@@ -273,10 +307,15 @@ fn ended() -> capnp::Error {
 }
 
 /// Starts the thread of one import and the tasks beside it.
-fn start(sink: &Rc<Sink>, call: &Call, request: ImportRequest) -> Result<Running> {
+fn start(
+    sink: &Rc<Sink>,
+    call: &Call,
+    place: ImportPlace,
+    request: ImportRequest,
+) -> Result<Running> {
     let store = call.store();
-    let permit = store.admit_import()?;
-    let (pieces, incoming) = mpsc::channel(IMPORT_CHUNKS_QUEUED_MAX);
+    let (pieces, feed) = Feed::new();
+    let stall = feed.stall();
     let (answer, outcome) = oneshot::channel();
     let first = Progress {
         phase: Phase::Receiving,
@@ -286,17 +325,11 @@ fn start(sink: &Rc<Sink>, call: &Call, request: ImportRequest) -> Result<Running
     let (reports, watcher) = watch::channel(first);
     let store = store.clone();
     let import = move || {
-        let feed = Feed {
-            incoming,
-            piece: Vec::new(),
-            read: 0,
-            done: false,
-        };
         let result = store.import(feed, &request, |progress| {
             reports.send_replace(progress);
         });
         // Free before the answer goes out: whoever has it may import again.
-        drop(permit);
+        drop(place);
         // A caller that left does not hear how it ended.
         let _left = answer.send(result);
     };
@@ -305,8 +338,8 @@ fn start(sink: &Rc<Sink>, call: &Call, request: ImportRequest) -> Result<Running
         .spawn(import)
         .map_err(|error| Error::because(Code::Overloaded, "no thread for another import", error))?;
     let mut tasks = JoinSet::new();
-    let (authority, closing) = (call.authority().clone(), call.store().closing());
-    tasks.spawn_local(watch(Rc::downgrade(sink), authority, closing));
+    let (authority, store) = (call.authority().clone(), call.store().clone());
+    tasks.spawn_local(watch(Rc::downgrade(sink), authority, store, stall));
     if let Some(client) = sink.progress.clone() {
         tasks.spawn_local(report(client, watcher));
     }
@@ -333,39 +366,6 @@ async fn report(client: progress::Client, mut watcher: watch::Receiver<Progress>
         if request.send().promise.await.is_err() {
             return;
         }
-    }
-}
-
-/// The import's end of the channel, as a reader.
-struct Feed {
-    incoming: mpsc::Receiver<Piece>,
-    piece: Vec<u8>,
-    read: usize,
-    done: bool,
-}
-
-impl Read for Feed {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.read == self.piece.len() && !self.done {
-            match self.incoming.blocking_recv() {
-                Some(Piece::Bytes(bytes)) => {
-                    self.piece = bytes;
-                    self.read = 0;
-                }
-                Some(Piece::Done) => self.done = true,
-                None => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::ConnectionAborted,
-                        "the sender left",
-                    ));
-                }
-            }
-        }
-        let rest = self.piece.get(self.read..).unwrap_or_default();
-        let count = rest.len().min(out.len());
-        out[..count].copy_from_slice(&rest[..count]);
-        self.read += count;
-        Ok(count)
     }
 }
 

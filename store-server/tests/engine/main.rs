@@ -7,4 +7,5 @@ mod deletions;
 mod merges;
 mod opening;
 mod retention;
+mod room;
 mod world;

@@ -310,6 +310,11 @@ impl Directory for Faulty {
         self.inner.create_dir(name)
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        // Nothing is read or written, so it is no step.
+        self.inner.free_bytes()
+    }
+
     fn lock(&self, name: &str) -> io::Result<Lock> {
         self.step(Op::Lock, name)?;
         self.inner.lock(name)

@@ -114,6 +114,11 @@ impl Directory for Fs {
         }
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.root)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     fn lock(&self, name: &str) -> io::Result<Lock> {
         let file = fs::File::options()
             .read(true)

@@ -27,6 +27,8 @@ struct Disk {
     durable: Names,
     /// What was done to names since, in order; `live` is `durable` with all of it.
     unsynced: Vec<NameChange>,
+    /// What it says is free, if it was told to say so.
+    free_bytes: Option<u64>,
 }
 
 /// No file has two names: there are no hard links.
@@ -68,6 +70,11 @@ impl Mem {
     /// Makes an empty directory.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Has it say that so many bytes are free; it takes more all the same.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.disk().free_bytes = Some(bytes);
     }
 
     /// Returns the directory as it could look after a power cut now; equal seeds give equal directories. Every name that
@@ -129,6 +136,7 @@ impl Mem {
             live,
             durable,
             unsynced: Vec::new(),
+            free_bytes: None,
         })))
     }
 
@@ -428,6 +436,10 @@ impl Directory for Mem {
             disk.change(NameChange::Folder(name.to_owned()));
         }
         Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.disk().free_bytes.unwrap_or(u64::MAX))
     }
 
     fn lock(&self, name: &str) -> io::Result<Lock> {
