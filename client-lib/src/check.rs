@@ -1,10 +1,15 @@
 //! [`Check`]: a check of the store while it runs.
 
-use tokio::sync::{mpsc, oneshot, watch};
+use std::rc::Rc;
 
-use crate::actor::Call;
-use crate::error::{Error, Result};
+use capnp_rpc::new_client;
+use carrack_schema::wire::store_capnp as wire;
+use tokio::sync::{mpsc, watch};
+
+use crate::error::Result;
 use crate::handle::Handle;
+use crate::push::Push;
+use crate::read;
 use crate::types::{CheckFinding, CheckPhase, CheckProgress, CheckReport};
 
 /// Findings that wait between the connection and the reader.
@@ -12,18 +17,15 @@ const FINDINGS_QUEUED_MAX: usize = 4;
 
 /// A check of the store while it runs: take its findings to the last, then ask for [`done`](Self::done).
 ///
-/// Dropping it stops the check.
+/// Dropping it stops the check. It is not begun again if the connection is lost.
 #[derive(Debug)]
 pub struct Check {
-    findings: mpsc::Receiver<CheckFinding>,
+    findings: Push<CheckFinding, CheckReport>,
     progress: watch::Receiver<CheckProgress>,
-    outcome: oneshot::Receiver<Result<CheckReport>>,
-    _keeper: Handle,
 }
 
 impl Check {
-    pub(crate) fn start(keeper: Handle, quick: bool) -> Self {
-        let (sender, findings) = mpsc::channel(FINDINGS_QUEUED_MAX);
+    pub(crate) fn new(keeper: &Handle<wire::keeper::Client>, quick: bool) -> Self {
         let none_yet = CheckProgress {
             phase: CheckPhase::Segments,
             done: 0,
@@ -31,19 +33,18 @@ impl Check {
             records: 0,
         };
         let (watcher, progress) = watch::channel(none_yet);
-        let (reply, outcome) = oneshot::channel();
-        keeper.call(Call::Check {
-            quick,
-            findings: sender,
-            progress: watcher,
-            reply,
+        let findings = keeper.push(FINDINGS_QUEUED_MAX, async move |on, findings| {
+            let mut request = on.check_request();
+            request.get().set_quick(quick);
+            let watcher = Watcher {
+                findings,
+                progress: watcher,
+            };
+            request.get().set_watcher(new_client(watcher));
+            let response = request.send().promise.await?;
+            Ok(read::check(&response)?)
         });
-        Self {
-            findings,
-            progress,
-            outcome,
-            _keeper: keeper,
-        }
+        Self { findings, progress }
     }
 
     /// Returns the newest report of how far the check is; it changes while the check runs.
@@ -53,7 +54,7 @@ impl Check {
 
     /// Returns the next finding; none after the last, or when the check has failed.
     pub async fn next(&mut self) -> Option<CheckFinding> {
-        self.findings.recv().await
+        self.findings.next().await
     }
 
     /// Returns what was gone through.
@@ -61,6 +62,35 @@ impl Check {
     /// # Errors
     /// If the store could not be checked: `damaged` if that is for its catalog; as every leaf.
     pub async fn done(self) -> Result<CheckReport> {
-        self.outcome.await.unwrap_or_else(|_| Err(Error::gone()))
+        self.findings.done().await
+    }
+}
+
+/// Passes on what a check tells. A finding is answered when it has room, which holds back the server.
+struct Watcher {
+    findings: mpsc::Sender<CheckFinding>,
+    progress: watch::Sender<CheckProgress>,
+}
+
+impl wire::check_watcher::Server for Watcher {
+    async fn found(
+        self: Rc<Self>,
+        params: wire::check_watcher::FoundParams,
+        _results: wire::check_watcher::FoundResults,
+    ) -> capnp::Result<()> {
+        let finding = read::finding(params.get()?.get_finding()?)?;
+        let left = |_| capnp::Error::disconnected("the receiver left".into());
+        self.findings.send(finding).await.map_err(left)
+    }
+
+    async fn progress(
+        self: Rc<Self>,
+        params: wire::check_watcher::ProgressParams,
+        _results: wire::check_watcher::ProgressResults,
+    ) -> capnp::Result<()> {
+        // A check that nobody watches still tells what it finds.
+        self.progress
+            .send_replace(read::check_progress(params.get()?)?);
+        Ok(())
     }
 }

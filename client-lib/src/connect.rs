@@ -1,53 +1,88 @@
-//! [`Client`]: a connection to a store.
+//! [`Client`]: a way to a store; [`Connect`]: how it is found.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
+use carrack_schema::wire::store_capnp as wire;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
-use crate::actor::{self, Command, GATE, Hop};
+use crate::actor::{self, Command, Route};
 use crate::address::Address;
 use crate::error::{Error, Result};
-use crate::handle::{Handle, Session, Shared};
+use crate::handle::{Handle, Shared};
+use crate::session::Session;
 
-/// A connection to a store. Cheap to clone; the connection closes when the last clone and the last handle made
-/// from it are gone.
+/// A way to a store. Cheap to clone; the connection closes when the last clone and the last handle made from it are
+/// gone.
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,
 }
 
-/// The task that drives a connection made by [`Client::local`]; poll it on a [`LocalSet`].
+/// The task that drives a client made by [`Client::local`]; poll it on a [`LocalSet`]. It ends when the last handle is
+/// gone or the connection is.
 pub type Connection = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-impl Client {
-    /// Connects to a listening store; the connection gets a thread of its own.
-    ///
-    /// # Errors
-    /// If nothing listens there.
-    pub async fn connect(address: &Address) -> Result<Self> {
-        match address {
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path)
-                    .await
-                    .map_err(|e| unreachable(address, &e))?;
-                Self::over(stream.into_std()?, UnixStream::from_std)
-            }
-            Address::Tcp(tcp) => {
-                let stream = TcpStream::connect(tcp)
-                    .await
-                    .map_err(|e| unreachable(address, &e))?;
-                // A pipelined call is a small write whose answer is waited for: never hold it back.
-                stream.set_nodelay(true)?;
-                Self::over(stream.into_std()?, TcpStream::from_std)
-            }
+/// How to connect to a listening store.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    address: Address,
+    reconnect: bool,
+}
+
+impl Connect {
+    /// Names where the store listens.
+    pub fn to(address: &Address) -> Self {
+        Self {
+            address: address.clone(),
+            reconnect: true,
         }
     }
 
-    /// Talks to a store over a stream that `adopt` makes out of `source` on the connection's own thread.
+    /// Chooses whether a lost connection is made again by the next call; it is unless this says no.
+    #[must_use]
+    pub fn reconnect(self, reconnect: bool) -> Self {
+        Self { reconnect, ..self }
+    }
+
+    /// Connects; the connection gets a thread of its own. One round trip of the transport, none of the protocol's.
+    ///
+    /// # Errors
+    /// `unavailable` if nothing listens there.
+    pub async fn open(self) -> Result<Client> {
+        let route = Route::new(self.address);
+        let again = self.reconnect.then(|| route.clone());
+        let (client, commands) = Client::new();
+        let (reply, opened) = oneshot::channel();
+        spawn(async move || {
+            match route.open().await {
+                Ok(stream) => {
+                    // Whoever asked may have left; then the client is gone too, and this ends at once.
+                    let _left = reply.send(Ok(()));
+                    actor::run(stream, again, commands).await;
+                }
+                Err(error) => {
+                    let _left = reply.send(Err(error));
+                }
+            }
+        })?;
+        opened.await.unwrap_or_else(|_| Err(Error::gone()))?;
+        Ok(client)
+    }
+}
+
+impl Client {
+    /// Connects to a listening store, as [`Connect`] does with nothing further chosen.
+    ///
+    /// # Errors
+    /// `unavailable` if nothing listens there.
+    pub async fn connect(address: &Address) -> Result<Self> {
+        Connect::to(address).open().await
+    }
+
+    /// Talks to a store over a stream that `adopt` makes out of `source` on the connection's own thread. There is no way
+    /// to make another, so a lost connection is the end of this client.
     ///
     /// Sockets belong to the runtime they were made on, and the connection has a runtime of its own; so the
     /// stream itself is made there.
@@ -63,56 +98,52 @@ impl Client {
         T: AsyncRead + AsyncWrite + 'static,
     {
         let (client, commands) = Self::new();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        std::thread::Builder::new()
-            .name("carrack-client".into())
-            .spawn(move || {
-                LocalSet::new().block_on(&runtime, async move {
-                    match adopt(source) {
-                        Ok(stream) => actor::run(stream, commands).await,
-                        Err(error) => {
-                            tracing::warn!(%error, "cannot use the connection to the store")
-                        }
-                    }
-                });
-            })?;
+        spawn(async move || match adopt(source) {
+            Ok(stream) => actor::run(stream, None, commands).await,
+            Err(error) => {
+                tracing::warn!(%error, "cannot use the connection to the store");
+            }
+        })?;
         Ok(client)
     }
 
-    /// Talks to a store over `stream`; the caller drives the connection on a [`LocalSet`] of its own.
+    /// Talks to a store over `stream`; the caller drives the connection on a [`LocalSet`] of its own. A lost connection
+    /// is the end of this client.
     pub fn local(stream: impl AsyncRead + AsyncWrite + 'static) -> (Self, Connection) {
         let (client, commands) = Self::new();
-        (client, Box::pin(actor::run(stream, commands)))
+        (client, Box::pin(actor::run(stream, None, commands)))
     }
 
     fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            commands,
-            next_id: AtomicU64::new(GATE + 1),
-        });
+        let shared = Shared::new(commands);
         (Self { shared }, inbox)
     }
 
-    /// Logs in. The credential of a local store's owner is the empty text.
+    /// Logs in with a token, or with the empty text where the store's own socket makes whoever opens it its owner.
     ///
-    /// A refused credential shows as an error of the first leaf that is called on what this returns.
+    /// A refused credential shows as an error of the first leaf that is called on what this returns. Nothing is sent
+    /// before that; after the connection was lost, the next call logs in again.
     pub fn login(&self, credential: &str) -> Session {
-        Session(Handle::open(
-            self.shared.clone(),
-            GATE,
-            Hop::Session {
-                credential: credential.to_owned(),
+        let credential = credential.to_owned();
+        Session(Handle::root(
+            &self.shared,
+            move |gate: wire::gate::Client| {
+                let mut request = gate.login_request();
+                request.get().set_credential(&credential);
+                request.send().pipeline.get_session()
             },
         ))
     }
 }
 
-fn unreachable(address: &Address, error: &std::io::Error) -> Error {
-    Error::new(
-        carrack_schema::Code::Unavailable,
-        format!("no store answers at {address} ({error}); start one with `carrack serve`"),
-    )
+/// Runs a task that may not leave its thread on one of its own.
+fn spawn<F: Future<Output = ()>>(task: impl FnOnce() -> F + Send + 'static) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("carrack-client".into())
+        .spawn(move || LocalSet::new().block_on(&runtime, task()))?;
+    Ok(())
 }

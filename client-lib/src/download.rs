@@ -1,10 +1,15 @@
 //! [`Download`]: a CAR on its way out of the store.
 
-use tokio::sync::{mpsc, oneshot};
+use std::rc::Rc;
 
-use crate::actor::Call;
-use crate::error::{Error, Result};
+use capnp_rpc::new_client;
+use carrack_schema::wire::store_capnp as wire;
+use tokio::sync::mpsc;
+
+use crate::error::Result;
 use crate::handle::Handle;
+use crate::push::Push;
+use crate::read;
 use crate::types::{ExportReport, Found};
 
 /// Chunks that wait between the connection and the reader.
@@ -12,32 +17,27 @@ const CHUNKS_QUEUED_MAX: usize = 4;
 
 /// A CAR on its way out of the store: take its chunks to the last, then ask for [`done`](Self::done).
 ///
-/// Dropping it stops the export. What came before `done` said so may end anywhere.
+/// Dropping it stops the export. What came before `done` said so may end anywhere. It is not begun again if the
+/// connection is lost.
 #[derive(Debug)]
 pub struct Download {
-    chunks: mpsc::Receiver<Vec<u8>>,
-    outcome: oneshot::Receiver<Result<Found<ExportReport>>>,
-    _repo: Handle,
+    chunks: Push<Vec<u8>, Found<ExportReport>>,
 }
 
 impl Download {
-    pub(crate) fn start(repo: Handle) -> Self {
-        let (sender, chunks) = mpsc::channel(CHUNKS_QUEUED_MAX);
-        let (reply, outcome) = oneshot::channel();
-        repo.call(Call::Export {
-            chunks: sender,
-            reply,
+    pub(crate) fn new(repo: &Handle<wire::repo::Client>) -> Self {
+        let chunks = repo.push(CHUNKS_QUEUED_MAX, async |on, chunks| {
+            let mut request = on.export_request();
+            request.get().set_sink(new_client(Sink { chunks }));
+            let response = request.send().promise.await?;
+            Ok(read::export(&response)?)
         });
-        Self {
-            chunks,
-            outcome,
-            _repo: repo,
-        }
+        Self { chunks }
     }
 
     /// Returns the next bytes; none after the last, or when the export has failed.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
-        self.chunks.recv().await
+        self.chunks.next().await
     }
 
     /// Returns how the export ended.
@@ -45,6 +45,28 @@ impl Download {
     /// # Errors
     /// `incomplete` for a repo that was imported as partial, `damaged` if the store's files are; as every leaf.
     pub async fn done(self) -> Result<Found<ExportReport>> {
-        self.outcome.await.unwrap_or_else(|_| Err(Error::gone()))
+        self.chunks.done().await
+    }
+}
+
+/// Passes an export's bytes on. A write is answered when they have room, which holds back the server.
+struct Sink {
+    chunks: mpsc::Sender<Vec<u8>>,
+}
+
+impl wire::byte_sink::Server for Sink {
+    async fn write(self: Rc<Self>, params: wire::byte_sink::WriteParams) -> capnp::Result<()> {
+        let bytes = params.get()?.get_bytes()?.to_vec();
+        let left = |_| capnp::Error::disconnected("the receiver left".into());
+        self.chunks.send(bytes).await.map_err(left)
+    }
+
+    async fn done(
+        self: Rc<Self>,
+        _params: wire::byte_sink::DoneParams,
+        _results: wire::byte_sink::DoneResults,
+    ) -> capnp::Result<()> {
+        // The end is the answer to the export itself.
+        Ok(())
     }
 }

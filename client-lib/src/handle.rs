@@ -1,352 +1,362 @@
-//! Handles: `Send + Clone` names of capabilities that the actor holds.
+//! [`Handle`]: a `Send + Clone` name of a capability that the actor opens when it is first needed.
+//!
+//! A handle is a *recipe*: which capability it is reached from, and by which hop. Naming something sends nothing and
+//! waits for nothing; the first leaf that is called on a handle sends the hops on the way to it, in one flight with
+//! itself. A recipe outlives a connection, so a handle works on the next one as well.
+//!
+//! This file is the only way from the methods of handles to the actor: [`Handle::hop`] for hops, [`Handle::ask`] for
+//! leaves, [`Handle::run`] and [`Handle::push`] for what is more than a call and its answer.
 
+use std::marker::PhantomData;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tokio::sync::{mpsc, oneshot};
+use capnp::capability::{Client as Untyped, FromClientHook, RemotePromise, Response};
+use capnp::traits::{Owned, Pipelined};
+use futures::future::LocalBoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::actor::{Call, Command, Hop, Reply};
-use crate::check::Check;
-use crate::download::Download;
+use crate::actor::{Actor, Command, Link};
 use crate::error::{Error, Result};
-use crate::types::{
-    About, CollectionInfo, Compacted, Cursor, Deleted, Found, ImportOptions, Page, PageRequest,
-    Proof, Range, RecordData, RepoInfo, RepoList, Source, StoreStats, Want,
-};
-use crate::upload::Upload;
+use crate::permits::Permits;
+use crate::push::{Push, Running};
 
-/// What all handles of a connection share.
+/// What all handles of a client share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
-    pub(crate) next_id: AtomicU64,
+    /// Unbounded, and yet its length is bounded: a call in it has a permit, a release an open capability.
+    commands: mpsc::UnboundedSender<Command>,
+    next_id: AtomicU64,
+    pub(crate) permits: Permits,
 }
 
-impl std::fmt::Debug for Command {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Open { .. } => "Open",
-            Self::Call { .. } => "Call",
-            Self::Release(_) => "Release",
+impl Shared {
+    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>) -> Arc<Self> {
+        Arc::new(Self {
+            commands,
+            next_id: AtomicU64::new(0),
+            permits: Permits::new(),
         })
+    }
+
+    fn send(&self, command: Command) {
+        // A closed channel means that the actor is gone: a call is dropped with its reply, which answers "gone".
+        let _closed = self.commands.send(command);
     }
 }
 
-/// The name of one promised capability; released with its last clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Handle(Arc<Slot>);
-
-#[derive(Debug)]
-struct Slot {
+/// How a capability is reached. Children keep their parents' recipes, never the capabilities themselves open.
+pub(crate) struct Node {
     id: u64,
+    origin: Origin,
+    /// The handles that name this; while there is one, the capability stays open once it is.
+    lease: std::sync::Weak<Lease>,
+}
+
+enum Origin {
+    /// By a hop from another capability, or from the bootstrap if there is none.
+    Hop {
+        parent: Option<Arc<Node>>,
+        hop: Box<dyn Fn(Untyped) -> Untyped + Send + Sync>,
+    },
+    /// By the answer of a call that cannot be repeated; the words say what to do when it is lost.
+    Given(&'static str),
+}
+
+impl Node {
+    /// Returns the key under which a connection keeps the capability.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns the capability that this one is a hop from; none for the bootstrap.
+    ///
+    /// # Errors
+    /// If this came as an answer that cannot be asked for again.
+    pub(crate) fn parent(&self) -> Result<Option<&Arc<Self>>> {
+        match &self.origin {
+            Origin::Hop { parent, .. } => Ok(parent.as_ref()),
+            Origin::Given(words) => Err(Error::new(carrack_schema::Code::Unavailable, *words)),
+        }
+    }
+
+    /// Sends the hop.
+    pub(crate) fn hop(&self, parent: Untyped) -> Untyped {
+        match &self.origin {
+            Origin::Hop { hop, .. } => hop(parent),
+            // Not reached: whoever opens a node asks for its parent first.
+            Origin::Given(_) => parent,
+        }
+    }
+
+    /// Returns whether the capability is to be kept open, and notes that it is.
+    pub(crate) fn keep(&self) -> bool {
+        // While this reference lives the lease cannot end, so its end sees the mark.
+        match self.lease.upgrade() {
+            Some(lease) => {
+                lease.is_open.store(true, Ordering::Relaxed);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A chain as long as its maker liked is taken apart link by link, not by as many nested drops.
+        let mut next = match &mut self.origin {
+            Origin::Hop { parent, .. } => parent.take(),
+            Origin::Given(_) => None,
+        };
+        while let Some(mut node) = next.and_then(Arc::into_inner) {
+            next = match &mut node.origin {
+                Origin::Hop { parent, .. } => parent.take(),
+                Origin::Given(_) => None,
+            };
+        }
+    }
+}
+
+/// Lives as long as there is a handle; then the capability is released if it was opened.
+struct Lease {
+    id: u64,
+    is_open: AtomicBool,
     shared: Arc<Shared>,
 }
 
-impl Drop for Slot {
+impl Drop for Lease {
     fn drop(&mut self) {
-        // A closed channel means that the actor, and the capability with it, is gone already.
-        let _closed = self.shared.commands.send(Command::Release(self.id));
+        if *self.is_open.get_mut() {
+            self.shared.send(Command::Release(self.id));
+        }
     }
 }
 
-impl Handle {
-    pub(crate) fn open(shared: Arc<Shared>, parent: u64, hop: Hop) -> Self {
+/// A name of one capability, of interface `C`.
+pub(crate) struct Handle<C> {
+    node: Arc<Node>,
+    lease: Arc<Lease>,
+    interface: PhantomData<fn() -> C>,
+}
+
+impl<C> Clone for Handle<C> {
+    fn clone(&self) -> Self {
+        Self {
+            node: self.node.clone(),
+            lease: self.lease.clone(),
+            interface: PhantomData,
+        }
+    }
+}
+
+impl<C> std::fmt::Debug for Handle<C> {
+    /// Shows the handle's number and not its recipe, which may hold a credential.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "#{}", self.node.id)
+    }
+}
+
+/// Whether a call that met the loss of its connection is sent again on the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Once: it changes nothing, so asking twice does no harm.
+    Once,
+    /// Never: it may have taken effect, or its caller has seen a part of its answer.
+    Never,
+}
+
+/// The words of a call that was under way when the connection was lost and is not repeated.
+pub(crate) const NOT_REPEATED: &str = "the connection to the store was lost while this was under way, and it is not \
+    repeated by itself because it may have taken effect; look at what is there, then call it again";
+
+/// What the actor runs for a caller.
+pub(crate) type Job = Box<dyn FnOnce(Rc<Actor>) -> LocalBoxFuture<'static, ()> + Send>;
+
+impl<C: FromClientHook + 'static> Handle<C> {
+    fn new(shared: &Arc<Shared>, origin: Origin) -> Self {
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let _closed = shared.commands.send(Command::Open { id, parent, hop });
-        Self(Arc::new(Slot { id, shared }))
-    }
-
-    fn hop(&self, hop: Hop) -> Self {
-        // The channel keeps order, so a parent that is released next has carried its hop.
-        Self::open(self.0.shared.clone(), self.0.id, hop)
-    }
-
-    pub(crate) fn call(&self, call: Call) {
-        let _closed = self.0.shared.commands.send(Command::Call {
-            on: self.0.id,
-            call,
+        let lease = Arc::new(Lease {
+            id,
+            is_open: AtomicBool::new(false),
+            shared: shared.clone(),
         });
-    }
-
-    /// Calls a leaf and awaits its answer. Dropping the future cancels the call.
-    async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
-        self.call(call(reply));
-        answer.await.unwrap_or_else(|_| Err(Error::gone()))
-    }
-}
-
-/// All that one holder may do.
-#[derive(Clone, Debug)]
-pub struct Session(pub(crate) Handle);
-
-impl Session {
-    /// Returns what the server is and what it takes.
-    ///
-    /// # Errors
-    /// As every leaf: if the login was refused or the connection is gone.
-    pub async fn about(&self) -> Result<About> {
-        self.0.ask(Call::About).await
-    }
-
-    /// Names the store: reading.
-    pub fn store(&self) -> Store {
-        Store(self.0.hop(Hop::Store))
-    }
-
-    /// Names the importer: writing.
-    pub fn importer(&self) -> Importer {
-        Importer(self.0.hop(Hop::Importer))
-    }
-
-    /// Names the keeper: deleting, compacting, checking.
-    pub fn keeper(&self) -> Keeper {
-        Keeper(self.0.hop(Hop::Keeper))
-    }
-}
-
-/// Reading, over all repos.
-#[derive(Clone, Debug)]
-pub struct Store(Handle);
-
-impl Store {
-    /// Names a repo by its DID, or by a handle that a DID document given with an import claims.
-    pub fn repo(&self, did: &str) -> Repo {
-        Repo(self.0.hop(Hop::Repo {
-            did: did.to_owned(),
-        }))
-    }
-
-    /// Returns up to `limit` repos (0: the server's default) in order of DID, those above `after`.
-    ///
-    /// # Errors
-    /// As every leaf.
-    pub async fn repos(&self, after: &str, limit: u32) -> Result<RepoList> {
-        let after = after.to_owned();
-        self.0
-            .ask(|reply| Call::Repos {
-                after,
-                limit,
-                reply,
-            })
-            .await
-    }
-
-    /// Returns totals over all repos.
-    ///
-    /// # Errors
-    /// As every leaf.
-    pub async fn stats(&self) -> Result<StoreStats> {
-        self.0.ask(Call::Stats).await
-    }
-}
-
-/// One repo at its current revision.
-#[derive(Clone, Debug)]
-pub struct Repo(Handle);
-
-impl Repo {
-    /// Returns what is known of the repo as a whole.
-    ///
-    /// # Errors
-    /// As every leaf, and `invalidArgument` if the DID it was named by is none.
-    pub async fn info(&self) -> Result<Found<RepoInfo>> {
-        self.0.ask(Call::Info).await
-    }
-
-    /// Returns the repo's collections in order.
-    ///
-    /// # Errors
-    /// As [`info`](Self::info).
-    pub async fn collections(&self) -> Result<Found<Vec<CollectionInfo>>> {
-        self.0.ask(Call::Collections).await
-    }
-
-    /// Names a collection.
-    pub fn collection(&self, nsid: &str) -> Collection {
-        Collection(self.0.hop(Hop::Collection {
-            nsid: nsid.to_owned(),
-        }))
-    }
-
-    /// Names a record by its path, `collection/rkey`.
-    pub fn record(&self, path: &str) -> Record {
-        Record(self.0.hop(Hop::Record {
-            path: path.to_owned(),
-        }))
-    }
-
-    /// Starts an export: the repo as a CAR.
-    pub fn export(&self) -> Download {
-        Download::start(self.0.clone())
-    }
-
-    /// Lists all records in order of path; the range is of paths.
-    pub fn list(&self, range: Range, want: Want) -> Listing {
-        Listing {
-            on: self.0.clone(),
-            range,
-            want,
+        let node = Node {
+            id,
+            origin,
+            lease: Arc::downgrade(&lease),
+        };
+        Self {
+            node: Arc::new(node),
+            lease,
+            interface: PhantomData,
         }
     }
-}
 
-/// One collection of a repo.
-#[derive(Clone, Debug)]
-pub struct Collection(Handle);
-
-impl Collection {
-    /// Names a record by its key.
-    pub fn record(&self, rkey: &str) -> Record {
-        Record(self.0.hop(Hop::RecordOf {
-            rkey: rkey.to_owned(),
-        }))
+    /// Names what a hop from the bootstrap reaches.
+    pub(crate) fn root<P: FromClientHook + 'static>(
+        shared: &Arc<Shared>,
+        hop: impl Fn(P) -> C + Send + Sync + 'static,
+    ) -> Self {
+        let parent = None;
+        let hop = Box::new(untyped(hop));
+        Self::new(shared, Origin::Hop { parent, hop })
     }
 
-    /// Lists the records in order of key; the range is of keys.
-    pub fn list(&self, range: Range, want: Want) -> Listing {
-        Listing {
-            on: self.0.clone(),
-            range,
-            want,
-        }
+    /// Names what a hop from this one reaches. Nothing is sent yet.
+    pub(crate) fn hop<D: FromClientHook + 'static>(
+        &self,
+        hop: impl Fn(C) -> D + Send + Sync + 'static,
+    ) -> Handle<D> {
+        let parent = Some(self.node.clone());
+        let hop = Box::new(untyped(hop));
+        Handle::new(&self.lease.shared, Origin::Hop { parent, hop })
     }
-}
 
-/// One record.
-#[derive(Clone, Debug)]
-pub struct Record(Handle);
+    /// Names what an answer brought, which ends with its connection; the words are for whoever asks it later.
+    #[expect(dead_code, reason = "for what `Grants.issue` answers")]
+    pub(crate) fn given<D: FromClientHook + 'static>(&self, lost: &'static str) -> Handle<D> {
+        Handle::new(&self.lease.shared, Origin::Given(lost))
+    }
 
-impl Record {
-    /// Reads the record, and says where it comes from.
+    /// Gives a handle the capability that it names on `link`.
+    #[expect(dead_code, reason = "for what `Grants.issue` answers")]
+    pub(crate) fn adopt(&self, link: &Link, capability: C) {
+        link.keep(&self.node, Untyped::new(capability.into_client_hook()));
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.lease.shared
+    }
+
+    /// Calls a leaf, and reads its answer in the actor. Waits for a permit first. Dropping the future cancels the call.
     ///
-    /// # Errors
-    /// As every leaf, and `invalidArgument` if the path it was named by is none.
-    pub async fn read(&self, want: Want) -> Result<Found<(Source, RecordData)>> {
-        self.0.ask(|reply| Call::Read { want, reply }).await
-    }
-
-    /// Returns the proof that the record is in the repo, or that there is none.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read), and `incomplete` if the record's block is not held.
-    pub async fn prove(&self) -> Result<Found<Proof>> {
-        self.0.ask(Call::Prove).await
-    }
-}
-
-/// A listing: which records, in which form; read page by page.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    on: Handle,
-    range: Range,
-    want: Want,
-}
-
-impl Listing {
-    /// Returns one page.
-    ///
-    /// # Errors
-    /// As every leaf, and `invalidArgument` for a cursor of another listing or an altered one.
-    pub async fn page(&self, page: PageRequest) -> Result<Found<Page>> {
-        let (range, want) = (self.range.clone(), self.want.clone());
-        self.on
-            .ask(|reply| Call::List {
-                range,
-                want,
-                page,
-                reply,
-            })
-            .await
-    }
-
-    /// Returns all pages from a cursor (none: the start) as a stream. An absent repo or collection is the
-    /// stream's one item, an error with code `notFound`.
-    pub fn pages(self, from: Option<Cursor>) -> impl futures::Stream<Item = Result<Page>> {
-        let first = Some(PageRequest {
-            cursor: from,
-            limit: 0,
+    /// One round trip, with all hops that have not been sent yet.
+    pub(crate) async fn ask<R, T>(
+        &self,
+        repeat: Repeat,
+        send: impl Fn(&C) -> RemotePromise<R> + Send + 'static,
+        read: fn(&Response<R>) -> capnp::Result<T>,
+    ) -> Result<T>
+    where
+        R: Pipelined + Owned + Unpin + 'static,
+        T: Send + 'static,
+    {
+        let permit = self.shared().permits.call().await?;
+        let outcome = self.run(permit, async move |actor, handle| {
+            handle
+                .repeat(&actor, repeat, async |on, _| {
+                    let response = send(&on).promise.await?;
+                    Ok(read(&response)?)
+                })
+                .await
         });
-        futures::stream::try_unfold((self, first), |(listing, request)| async move {
-            let Some(request) = request else {
-                return Ok(None);
-            };
-            let page = listing.page(request).await??;
-            let next = page.next.clone().map(|cursor| PageRequest {
-                cursor: Some(cursor),
-                limit: 0,
+        outcome.await.unwrap_or_else(|_| Err(Error::gone()))
+    }
+
+    /// Runs `job` in the actor with this handle, and returns where its outcome will be. It is dropped at its next await
+    /// when nobody waits for that any more.
+    pub(crate) fn run<T: Send + 'static, F>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        job: impl FnOnce(Rc<Actor>, Self) -> F + Send + 'static,
+    ) -> oneshot::Receiver<Result<T>>
+    where
+        F: Future<Output = Result<T>> + 'static,
+    {
+        let (mut reply, outcome) = oneshot::channel();
+        let handle = self.clone();
+        let job: Job = Box::new(move |actor| {
+            Box::pin(async move {
+                let _permit = permit;
+                tokio::select! {
+                    result = job(actor, handle) => {
+                        // The caller may have gone in this very moment; then nobody wants the result.
+                        let _gone = reply.send(result);
+                    }
+                    () = reply.closed() => {}
+                }
+            })
+        });
+        self.shared().send(Command::Run(job));
+        outcome
+    }
+
+    /// Prepares a call that pushes items to its caller; it begins when the first is asked for, with a permit for
+    /// streams. At most `queued` items wait between the connection and the caller, which holds back the server.
+    ///
+    /// `job` gets the capability and the way to the caller; dropping the [`Push`] drops it.
+    pub(crate) fn push<I: Send + 'static, T: Send + 'static, F>(
+        &self,
+        queued: usize,
+        job: impl FnOnce(C, mpsc::Sender<I>) -> F + Send + 'static,
+    ) -> Push<I, T>
+    where
+        F: Future<Output = Result<T>> + 'static,
+    {
+        let handle = self.clone();
+        Push::new(async move {
+            let permit = handle.shared().permits.stream().await?;
+            let (sender, items) = mpsc::channel(queued);
+            let outcome = handle.run(permit, async move |actor, handle| {
+                handle
+                    .once(&actor, async move |on, _| job(on, sender).await)
+                    .await
             });
-            Ok(Some((page, (listing, next))))
+            Ok(Running { items, outcome })
         })
     }
-}
 
-/// Writing.
-#[derive(Clone, Debug)]
-pub struct Importer(Handle);
-
-impl Importer {
-    /// Starts the upload of one CAR.
-    pub fn import(&self, options: ImportOptions) -> Upload {
-        Upload::start(self.0.clone(), options)
-    }
-}
-
-/// Looking after the store. A call takes as long as its work.
-#[derive(Clone, Debug)]
-pub struct Keeper(Handle);
-
-impl Keeper {
-    /// Deletes a record (`path`: collection/rkey) or a whole repo, named by DID or handle. When this returns it is hidden
-    /// at every revision, for good; with `purge` its bytes are off the disk as well. One round trip.
-    ///
-    /// # Errors
-    /// As every leaf; `unknownOutcome`; with `purge`, `damaged` or `overloaded` if it is hidden and its bytes could not
-    /// be removed yet. What has begun goes on though this future is dropped.
-    pub async fn delete(
+    /// Opens this handle on a live connection and runs what must not be repeated with it.
+    pub(crate) async fn once<T>(
         &self,
-        repo: &str,
-        path: Option<&str>,
-        purge: bool,
-    ) -> Result<Found<Deleted>> {
-        let (repo, path) = (repo.to_owned(), path.unwrap_or_default().to_owned());
-        let call = |reply| Call::Delete {
-            repo,
-            path,
-            purge,
-            reply,
-        };
-        self.0.ask(call).await
+        actor: &Rc<Actor>,
+        job: impl AsyncFnOnce(C, &Link) -> Result<T>,
+    ) -> Result<T> {
+        let link = actor.link().await?;
+        let on = C::new(link.open(&self.node)?.hook);
+        let result = job(on, &link).await;
+        match result {
+            Err(error) if error.is_lost() && actor.gives_up(&link, &error) => {
+                Err(Error::new(carrack_schema::Code::Unavailable, NOT_REPEATED))
+            }
+            result => {
+                actor.note(&link, &result);
+                result
+            }
+        }
     }
 
-    /// Merges all of the store, or of one repo, into as few segments and revisions as retention allows; `cold` asks for
-    /// pages that are smaller and slower to read. One round trip.
-    ///
-    /// # Errors
-    /// As every leaf; what was merged before stays so. What has begun goes on though this future is dropped.
-    pub async fn compact(&self, repo: Option<&str>, cold: bool) -> Result<Found<Compacted>> {
-        let repo = repo.unwrap_or_default().to_owned();
-        self.0
-            .ask(|reply| Call::Compact { repo, cold, reply })
-            .await
-    }
-
-    /// Starts a check: of all checksums if it is `quick`, else of every row and tree as well. One round trip, and one more
-    /// for each finding and each report of progress; neither is waited for here.
-    pub fn check(&self, quick: bool) -> Check {
-        Check::start(self.0.clone(), quick)
+    async fn repeat<T>(
+        &self,
+        actor: &Rc<Actor>,
+        repeat: Repeat,
+        job: impl AsyncFn(C, &Link) -> Result<T>,
+    ) -> Result<T> {
+        if repeat == Repeat::Never {
+            return self.once(actor, job).await;
+        }
+        let link = actor.link().await?;
+        let on = C::new(link.open(&self.node)?.hook);
+        let result = job(on, &link).await;
+        actor.note(&link, &result);
+        match result {
+            Err(error) if error.is_unavailable() && actor.gives_up(&link, &error) => {}
+            result => return result,
+        }
+        drop(link);
+        let link = actor.link().await?;
+        let on = C::new(link.open(&self.node)?.hook);
+        let result = job(on, &link).await;
+        actor.note(&link, &result);
+        result
     }
 }
 
-const _: () = {
-    const fn send_sync_clone<T: Send + Sync + Clone + 'static>() {}
-    send_sync_clone::<crate::Client>();
-    send_sync_clone::<Session>();
-    send_sync_clone::<Store>();
-    send_sync_clone::<Repo>();
-    send_sync_clone::<Collection>();
-    send_sync_clone::<Record>();
-    send_sync_clone::<Listing>();
-    send_sync_clone::<Importer>();
-    send_sync_clone::<Keeper>();
-};
+/// Takes the types off a hop.
+fn untyped<P: FromClientHook, C: FromClientHook>(
+    hop: impl Fn(P) -> C + Send + Sync,
+) -> impl Fn(Untyped) -> Untyped + Send + Sync {
+    move |parent| Untyped::new(hop(P::new(parent.hook)).into_client_hook())
+}

@@ -30,20 +30,49 @@ mod connect;
 mod download;
 mod error;
 mod handle;
+mod keeper;
+mod listing;
+mod permits;
+mod push;
 mod read;
+mod repo;
+mod session;
+mod store;
 mod types;
 mod upload;
 
 pub use address::{Address, AddressError};
 pub use check::Check;
-pub use connect::{Client, Connection};
+pub use connect::{Client, Connect, Connection};
 pub use download::Download;
-pub use error::{Error, Result};
-pub use handle::{Collection, Importer, Keeper, Listing, Record, Repo, Session, Store};
+pub use error::{Error, Kind, Result};
+pub use keeper::Keeper;
+pub use listing::Listing;
+pub use repo::{Collection, Record, Repo};
+pub use session::Session;
+pub use store::Store;
 pub use types::{
     About, Absent, Body, CheckFinding, CheckPhase, CheckProgress, CheckReport, CollectionInfo,
     Compacted, Cursor, Deleted, ExportReport, Form, Found, ImportOptions, ImportOutcome,
     ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData, Rejection,
     RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
 };
-pub use upload::Upload;
+pub use upload::{Importer, Upload};
+
+const _: () = {
+    const fn send_sync_clone<T: Send + Sync + Clone + 'static>() {}
+    send_sync_clone::<Client>();
+    send_sync_clone::<Session>();
+    send_sync_clone::<Store>();
+    send_sync_clone::<Repo>();
+    send_sync_clone::<Collection>();
+    send_sync_clone::<Record>();
+    send_sync_clone::<Listing>();
+    send_sync_clone::<Importer>();
+    send_sync_clone::<Keeper>();
+
+    const fn send<T: Send + 'static>() {}
+    send::<Upload>();
+    send::<Download>();
+    send::<Check>();
+};

@@ -25,6 +25,12 @@ pub(crate) fn about(response: &Response<wire::session::about_results::Owned>) ->
         chunk_bytes_max: about.get_chunk_bytes_max(),
         list_records_max: about.get_list_records_max(),
         list_bytes_max: about.get_list_bytes_max(),
+        calls_max: about.get_calls_max(),
+        objects_max: about.get_objects_max(),
+        query_steps_max: about.get_query_steps_max(),
+        query_rows_max: about.get_query_rows_max(),
+        query_bytes_max: about.get_query_bytes_max(),
+        query_work_max: about.get_query_work_max(),
     })
 }
 

@@ -49,6 +49,18 @@ pub struct About {
     pub list_records_max: u32,
     /// Bytes of values after which a page ends.
     pub list_bytes_max: u32,
+    /// Calls of one session under way; one more is answered `overloaded`. As all below 0 from a server that does not say.
+    pub calls_max: u32,
+    /// Capabilities of one connection; one more is answered `overloaded`.
+    pub objects_max: u32,
+    /// Steps of a query's plan.
+    pub query_steps_max: u32,
+    /// Rows of a query's answer.
+    pub query_rows_max: u32,
+    /// Bytes of a query's answer.
+    pub query_bytes_max: u32,
+    /// Rows that a query may look at.
+    pub query_work_max: u64,
 }
 
 /// Totals over all repos. What an older server does not say is 0.

@@ -1,82 +1,177 @@
-//! [`Upload`]: a CAR on its way into the store.
+//! [`Importer`], [`Upload`]: a CAR on its way into the store.
 
+use std::rc::Rc;
+
+use capnp_rpc::new_client;
 use carrack_schema::limits::CHUNK_BYTES_MAX;
-use tokio::sync::{mpsc, oneshot, watch};
+use carrack_schema::wire::store_capnp as wire;
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
-use crate::actor::{Call, Piece};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
+use crate::read;
 use crate::types::{ImportOptions, ImportOutcome, Phase, Progress};
 
 /// Chunks that wait between the writer and the connection.
 const PIECES_QUEUED_MAX: usize = 4;
 
-/// A CAR on its way into the store: write all of it, then ask for [`done`](Self::done).
-///
-/// Dropped before that, the import is aborted and leaves nothing behind.
-#[derive(Debug)]
-pub struct Upload {
-    pieces: mpsc::Sender<Piece>,
-    outcome: oneshot::Receiver<Result<ImportOutcome>>,
-    progress: watch::Receiver<Progress>,
-    _importer: Handle,
-}
+/// Writing.
+#[derive(Clone, Debug)]
+pub struct Importer(pub(crate) Handle<wire::importer::Client>);
 
-impl Upload {
-    pub(crate) fn start(importer: Handle, options: ImportOptions) -> Self {
-        let (pieces, incoming) = mpsc::channel(PIECES_QUEUED_MAX);
-        let (reply, outcome) = oneshot::channel();
+impl Importer {
+    /// Prepares the upload of one CAR; it begins with the first bytes.
+    pub fn import(&self, options: ImportOptions) -> Upload {
         let none_yet = Progress {
             phase: Phase::Receiving,
             done: 0,
             total: 0,
         };
-        let (watcher, progress) = watch::channel(none_yet);
-        importer.call(Call::Import {
+        Upload {
+            importer: self.0.clone(),
             options,
-            progress: Some(watcher),
-            pieces: incoming,
-            reply,
-        });
-        Self {
-            pieces,
-            outcome,
-            progress,
-            _importer: importer,
+            progress: watch::channel(none_yet).0,
+            running: OnceCell::new(),
         }
     }
+}
 
+/// A CAR on its way into the store: write all of it, then ask for [`done`](Self::done).
+///
+/// Dropped before that, the import is aborted and leaves nothing behind. It is never begun again by itself: if the
+/// connection is lost, `done` fails with `unavailable`.
+#[derive(Debug)]
+pub struct Upload {
+    importer: Handle<wire::importer::Client>,
+    options: ImportOptions,
+    progress: watch::Sender<Progress>,
+    running: OnceCell<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    pieces: mpsc::Sender<Piece>,
+    outcome: oneshot::Receiver<Result<ImportOutcome>>,
+}
+
+/// A part of an upload. A channel that closes without [`Piece::Done`] aborts it.
+enum Piece {
+    Bytes(Vec<u8>),
+    Done,
+}
+
+impl Upload {
     /// Returns the newest report of how far the import is; it changes while the upload runs.
     pub fn progress(&self) -> watch::Receiver<Progress> {
-        self.progress.clone()
+        self.progress.subscribe()
     }
 
-    /// Sends the next bytes, of any length. Waits while the store is behind, so memory stays bounded.
+    /// Sends the next bytes, of any length. Waits while the store is behind, so memory stays bounded; no round trip
+    /// within the stream's window.
     ///
     /// Returns false when the import has ended early: no more bytes are needed, and [`done`](Self::done) says
     /// why.
     pub async fn write(&self, bytes: &[u8]) -> bool {
+        let Ok(running) = self.running().await else {
+            return false;
+        };
         for chunk in bytes.chunks(CHUNK_BYTES_MAX) {
-            if self
-                .pieces
-                .send(Piece::Bytes(chunk.to_vec()))
-                .await
-                .is_err()
-            {
+            let piece = Piece::Bytes(chunk.to_vec());
+            if running.pieces.send(piece).await.is_err() {
                 return false;
             }
         }
         true
     }
 
-    /// Ends the CAR, waits for verification and commit, and returns how the import ended.
+    /// Ends the CAR, waits for verification and commit, and returns how the import ended. One round trip, with all that
+    /// was written within the stream's window.
     ///
     /// # Errors
     /// If the connection is lost (whether the import took effect is then unknown: ask for the repo's rev), or
     /// the server is at a limit. An input that was refused is an outcome, not an error.
-    pub async fn done(self) -> Result<ImportOutcome> {
+    pub async fn done(mut self) -> Result<ImportOutcome> {
+        self.running().await?;
+        let running = self.running.take().ok_or_else(Error::gone)?;
         // An import that ended early has closed the channel, and its outcome waits.
-        let _ended_early = self.pieces.send(Piece::Done).await;
-        self.outcome.await.unwrap_or_else(|_| Err(Error::gone()))
+        let _ended_early = running.pieces.send(Piece::Done).await;
+        running.outcome.await.unwrap_or_else(|_| Err(Error::gone()))
+    }
+
+    async fn running(&self) -> Result<&Running> {
+        let start = async || {
+            let permit = self.importer.shared().permits.stream().await?;
+            let (pieces, incoming) = mpsc::channel(PIECES_QUEUED_MAX);
+            let (options, progress) = (self.options.clone(), self.progress.clone());
+            let outcome = self.importer.run(permit, async move |actor, importer| {
+                let job = async move |on, _: &_| upload(on, options, progress, incoming).await;
+                importer.once(&actor, job).await
+            });
+            Ok(Running { pieces, outcome })
+        };
+        self.running.get_or_try_init(start).await
+    }
+}
+
+/// Feeds a sink. Each `write` resolves when the stream's window has room, which holds back the caller.
+async fn upload(
+    importer: wire::importer::Client,
+    options: ImportOptions,
+    progress: watch::Sender<Progress>,
+    mut pieces: mpsc::Receiver<Piece>,
+) -> Result<ImportOutcome> {
+    let sink = open_sink(&importer, &options, progress);
+    if let Some(bytes) = options.size {
+        let mut request = sink.expect_size_request();
+        request.get().set_bytes(bytes);
+        request.send().promise.await?;
+    }
+    loop {
+        match pieces.recv().await {
+            Some(Piece::Bytes(bytes)) => {
+                let mut request = sink.write_request();
+                request.get().set_bytes(&bytes);
+                // A failed write has ended the import; `done` says why.
+                if request.send().await.is_err() {
+                    break;
+                }
+            }
+            Some(Piece::Done) => break,
+            // The upload was dropped before it was done; dropping the sink aborts the import.
+            None => return Err(Error::gone()),
+        }
+    }
+    // From here on the writer is not listened to: its next chunk meets a closed channel.
+    drop(pieces);
+    let response = sink.done_request().send().promise.await?;
+    Ok(read::import(&response)?)
+}
+
+fn open_sink(
+    importer: &wire::importer::Client,
+    options: &ImportOptions,
+    progress: watch::Sender<Progress>,
+) -> wire::car_sink::Client {
+    let mut request = importer.import_car_request();
+    let mut params = request.get();
+    read::set_import(params.reborrow().init_options(), options);
+    params.set_progress(new_client(Watcher { progress }));
+    request.send().pipeline.get_sink()
+}
+
+/// Passes on how far an import is.
+struct Watcher {
+    progress: watch::Sender<Progress>,
+}
+
+impl wire::progress::Server for Watcher {
+    async fn report(
+        self: Rc<Self>,
+        params: wire::progress::ReportParams,
+        _results: wire::progress::ReportResults,
+    ) -> capnp::Result<()> {
+        // A watcher that is gone does not stop the import.
+        self.progress.send_replace(read::progress(params.get()?)?);
+        Ok(())
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use carrack_client::{Address, Client};
+use carrack_client::{Address, Client, Connect};
 use carrack_schema::Code;
 use carrack_segment::{Directory, Fs};
 
@@ -209,9 +209,9 @@ impl DataFolder {
     async fn client(&self) -> Option<Client> {
         // The same folder may be named in several ways, and its socket's path is short or long by the canonical one.
         let canonical = Self(fs::canonicalize(&self.0).ok()?);
-        Client::connect(&Address::Unix(canonical.socket()?))
-            .await
-            .ok()
+        // Once this owner is gone the folder is free: whoever asks anew may become its next, which is not for a client to do.
+        let connect = Connect::to(&Address::Unix(canonical.socket()?)).reconnect(false);
+        connect.open().await.ok()
     }
 
     /// Returns where the folder's socket is, if there is one: in the folder, or where the file in its place says.

@@ -1,0 +1,81 @@
+//! [`Listing`]: which records, in which form, read page by page.
+
+use carrack_schema::wire::store_capnp as wire;
+
+use crate::error::Result;
+use crate::handle::{Handle, Repeat};
+use crate::read;
+use crate::types::{Cursor, Found, Page, PageRequest, Range, Want};
+
+/// A listing: which records, in which form; read page by page.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    on: Listed,
+    range: Range,
+    want: Want,
+}
+
+/// What is listed.
+#[derive(Clone, Debug)]
+pub(crate) enum Listed {
+    Repo(Handle<wire::repo::Client>),
+    Collection(Handle<wire::collection::Client>),
+}
+
+impl Listing {
+    pub(crate) fn new(on: Listed, range: Range, want: Want) -> Self {
+        Self { on, range, want }
+    }
+
+    /// Returns one page. One round trip.
+    ///
+    /// # Errors
+    /// As every leaf, and `invalidArgument` for a cursor of another listing or an altered one.
+    pub async fn page(&self, page: PageRequest) -> Result<Found<Page>> {
+        let (range, want) = (self.range.clone(), self.want.clone());
+        match &self.on {
+            Listed::Repo(repo) => {
+                let send = move |on: &wire::repo::Client| {
+                    let mut request = on.list_request();
+                    let mut params = request.get();
+                    read::set_range(params.reborrow().init_range(), &range);
+                    read::set_want(params.reborrow().init_want(), &want);
+                    read::set_page(params.init_page(), &page);
+                    request.send()
+                };
+                repo.ask(Repeat::Once, send, read::page).await
+            }
+            Listed::Collection(collection) => {
+                let send = move |on: &wire::collection::Client| {
+                    let mut request = on.list_request();
+                    let mut params = request.get();
+                    read::set_range(params.reborrow().init_range(), &range);
+                    read::set_want(params.reborrow().init_want(), &want);
+                    read::set_page(params.init_page(), &page);
+                    request.send()
+                };
+                collection.ask(Repeat::Once, send, read::page).await
+            }
+        }
+    }
+
+    /// Returns all pages from a cursor (none: the start) as a stream. One round trip a page, none of them ahead of the
+    /// reader. An absent repo or collection is the stream's one item, an error with code `notFound`.
+    pub fn pages(self, from: Option<Cursor>) -> impl futures::Stream<Item = Result<Page>> {
+        let first = Some(PageRequest {
+            cursor: from,
+            limit: 0,
+        });
+        futures::stream::try_unfold((self, first), |(listing, request)| async move {
+            let Some(request) = request else {
+                return Ok(None);
+            };
+            let page = listing.page(request).await??;
+            let next = page.next.clone().map(|cursor| PageRequest {
+                cursor: Some(cursor),
+                limit: 0,
+            });
+            Ok(Some((page, (listing, next))))
+        })
+    }
+}

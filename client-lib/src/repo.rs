@@ -1,0 +1,114 @@
+//! [`Repo`], [`Collection`], [`Record`]: reading one repo.
+
+use carrack_schema::wire::store_capnp as wire;
+
+use crate::download::Download;
+use crate::error::Result;
+use crate::handle::{Handle, Repeat};
+use crate::listing::{Listed, Listing};
+use crate::read;
+use crate::types::{CollectionInfo, Found, Proof, Range, RecordData, RepoInfo, Source, Want};
+
+/// One repo at its current revision.
+#[derive(Clone, Debug)]
+pub struct Repo(pub(crate) Handle<wire::repo::Client>);
+
+impl Repo {
+    /// Returns what is known of the repo as a whole. One round trip.
+    ///
+    /// # Errors
+    /// As every leaf, and `invalidArgument` if the DID it was named by is none.
+    pub async fn info(&self) -> Result<Found<RepoInfo>> {
+        let send = |on: &wire::repo::Client| on.info_request().send();
+        self.0.ask(Repeat::Once, send, read::info).await
+    }
+
+    /// Returns the repo's collections in order. One round trip.
+    ///
+    /// # Errors
+    /// As [`info`](Self::info).
+    pub async fn collections(&self) -> Result<Found<Vec<CollectionInfo>>> {
+        let send = |on: &wire::repo::Client| on.collections_request().send();
+        self.0.ask(Repeat::Once, send, read::collections).await
+    }
+
+    /// Names a collection.
+    pub fn collection(&self, nsid: &str) -> Collection {
+        let nsid = nsid.to_owned();
+        Collection(self.0.hop(move |on| {
+            let mut request = on.collection_request();
+            request.get().set_nsid(&nsid);
+            request.send().pipeline.get_collection()
+        }))
+    }
+
+    /// Names a record by its path, `collection/rkey`.
+    pub fn record(&self, path: &str) -> Record {
+        let path = path.to_owned();
+        Record(self.0.hop(move |on| {
+            let mut request = on.record_request();
+            request.get().set_path(&path);
+            request.send().pipeline.get_record()
+        }))
+    }
+
+    /// Prepares an export: the repo as a CAR. One round trip to its first bytes, then they flow; it begins when they are
+    /// first asked for.
+    pub fn export(&self) -> Download {
+        Download::new(&self.0)
+    }
+
+    /// Lists all records in order of path; the range is of paths.
+    pub fn list(&self, range: Range, want: Want) -> Listing {
+        Listing::new(Listed::Repo(self.0.clone()), range, want)
+    }
+}
+
+/// One collection of a repo.
+#[derive(Clone, Debug)]
+pub struct Collection(pub(crate) Handle<wire::collection::Client>);
+
+impl Collection {
+    /// Names a record by its key.
+    pub fn record(&self, rkey: &str) -> Record {
+        let rkey = rkey.to_owned();
+        Record(self.0.hop(move |on| {
+            let mut request = on.record_request();
+            request.get().set_rkey(&rkey);
+            request.send().pipeline.get_record()
+        }))
+    }
+
+    /// Lists the records in order of key; the range is of keys.
+    pub fn list(&self, range: Range, want: Want) -> Listing {
+        Listing::new(Listed::Collection(self.0.clone()), range, want)
+    }
+}
+
+/// One record.
+#[derive(Clone, Debug)]
+pub struct Record(pub(crate) Handle<wire::record_cap::Client>);
+
+impl Record {
+    /// Reads the record, and says where it comes from. One round trip.
+    ///
+    /// # Errors
+    /// As every leaf, and `invalidArgument` if the path it was named by is none.
+    pub async fn read(&self, want: Want) -> Result<Found<(Source, RecordData)>> {
+        let send = move |on: &wire::record_cap::Client| {
+            let mut request = on.read_request();
+            read::set_want(request.get().init_want(), &want);
+            request.send()
+        };
+        self.0.ask(Repeat::Once, send, read::read).await
+    }
+
+    /// Returns the proof that the record is in the repo, or that there is none. One round trip.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and `incomplete` if the record's block is not held.
+    pub async fn prove(&self) -> Result<Found<Proof>> {
+        let send = |on: &wire::record_cap::Client| on.prove_request().send();
+        self.0.ask(Repeat::Once, send, read::proof).await
+    }
+}
