@@ -135,6 +135,20 @@ impl Client {
             },
         ))
     }
+
+    /// Opens a session with a token that was given to this program. As [`login`](Self::login), but the empty text is never
+    /// the owner's authority.
+    pub fn restore(&self, token: &str) -> Session {
+        let token = token.to_owned();
+        Session(Handle::root(
+            &self.shared,
+            move |gate: wire::gate::Client| {
+                let mut request = gate.restore_request();
+                request.get().set_token(&token);
+                request.send().pipeline.get_session()
+            },
+        ))
+    }
 }
 
 /// Runs a task that may not leave its thread on one of its own.

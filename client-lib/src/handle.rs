@@ -215,13 +215,11 @@ impl<C: FromClientHook + 'static> Handle<C> {
     }
 
     /// Names what an answer brought, which ends with its connection; the words are for whoever asks it later.
-    #[expect(dead_code, reason = "for what `Grants.issue` answers")]
     pub(crate) fn given<D: FromClientHook + 'static>(&self, lost: &'static str) -> Handle<D> {
         Handle::new(&self.lease.shared, Origin::Given(lost))
     }
 
     /// Gives a handle the capability that it names on `link`.
-    #[expect(dead_code, reason = "for what `Grants.issue` answers")]
     pub(crate) fn adopt(&self, link: &Link, capability: C) {
         link.keep(&self.node, Untyped::new(capability.into_client_hook()));
     }

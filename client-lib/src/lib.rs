@@ -29,6 +29,7 @@ mod check;
 mod connect;
 mod download;
 mod error;
+mod grants;
 mod handle;
 mod keeper;
 mod listing;
@@ -36,6 +37,7 @@ mod permits;
 mod push;
 mod read;
 mod repo;
+mod scope;
 mod session;
 mod store;
 mod types;
@@ -46,9 +48,13 @@ pub use check::Check;
 pub use connect::{Client, Connect, Connection};
 pub use download::Download;
 pub use error::{Error, Kind, Result};
+pub use grants::{Grant, Grants, Issued};
 pub use keeper::Keeper;
 pub use listing::Listing;
 pub use repo::{Collection, Record, Repo};
+pub use scope::{
+    Budget, GrantInfo, GrantList, Limit, Operations, Scope, Selection, TokenInfo, Usage,
+};
 pub use session::Session;
 pub use store::Store;
 pub use types::{
@@ -70,6 +76,8 @@ const _: () = {
     send_sync_clone::<Listing>();
     send_sync_clone::<Importer>();
     send_sync_clone::<Keeper>();
+    send_sync_clone::<Grants>();
+    send_sync_clone::<Grant>();
 
     const fn send<T: Send + 'static>() {}
     send::<Upload>();

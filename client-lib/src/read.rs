@@ -3,6 +3,8 @@
 //! Runs in the actor: readers may not leave its thread. A peer that breaks the schema gives an error, never a
 //! panic.
 
+pub(crate) mod grant;
+
 use capnp::Result;
 use capnp::capability::Response;
 use carrack_schema::wire::record_capnp::{record_data, want};
@@ -31,6 +33,9 @@ pub(crate) fn about(response: &Response<wire::session::about_results::Owned>) ->
         query_rows_max: about.get_query_rows_max(),
         query_bytes_max: about.get_query_bytes_max(),
         query_work_max: about.get_query_work_max(),
+        scope: grant::scope(about.get_scope()?)?,
+        label: about.get_label()?.to_string()?,
+        grant: about.get_grant()?.to_string()?,
     })
 }
 

@@ -3,9 +3,11 @@
 use carrack_schema::wire::store_capnp as wire;
 
 use crate::error::Result;
+use crate::grants::Grants;
 use crate::handle::{Handle, Repeat};
 use crate::keeper::Keeper;
 use crate::read;
+use crate::scope::Usage;
 use crate::store::Store;
 use crate::types::About;
 use crate::upload::Importer;
@@ -28,6 +30,23 @@ impl Session {
             .await?;
         self.0.shared().permits.adapt(about.calls_max);
         Ok(about)
+    }
+
+    /// Returns what this session's grant has used, with its descendants. One round trip.
+    ///
+    /// # Errors
+    /// As every leaf.
+    pub async fn usage(&self) -> Result<Usage> {
+        let send = |on: &wire::session::Client| on.usage_request().send();
+        self.0.ask(Repeat::Once, send, read::grant::used).await
+    }
+
+    /// Names the grants that descend from this session's: handing on a part of what it may do.
+    pub fn grants(&self) -> Grants {
+        Grants(
+            self.0
+                .hop(|on| on.grants_request().send().pipeline.get_grants()),
+        )
     }
 
     /// Names the store: reading.

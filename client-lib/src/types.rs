@@ -61,6 +61,12 @@ pub struct About {
     pub query_bytes_max: u32,
     /// Rows that a query may look at.
     pub query_work_max: u64,
+    /// What this session may do.
+    pub scope: crate::Scope,
+    /// Label of its grant; empty for the owner.
+    pub label: String,
+    /// Id of its grant; empty for the owner.
+    pub grant: String,
 }
 
 /// Totals over all repos. What an older server does not say is 0.
