@@ -145,6 +145,16 @@ pub const CHUNK_BYTES_MAX: usize = 256 * KIB;
 pub const STREAM_WINDOW_BYTES: usize = 4 * MIB;
 /// Connections of all peers at once; each costs buffers of 2 × 64 KiB.
 pub const CONNECTIONS_MAX: usize = 1_024;
+/// Connections by TCP at once. The rest is for unix sockets, so that no crowd shuts the owner out.
+pub const CONNECTIONS_PUBLIC_MAX: usize = CONNECTIONS_MAX - 16;
+/// Connections by TCP from one address, or from one /64 of IPv6: no one takes more than a quarter. Loopback counts as
+/// one address, and a tunnel's or a proxy's clients all come from there; each of them may share one connection.
+pub const CONNECTIONS_PEER_MAX: usize = CONNECTIONS_MAX / 4;
+const _: () = assert!(CONNECTIONS_PEER_MAX < CONNECTIONS_PUBLIC_MAX);
+/// Logins that may fail on one connection; the last ends it. Who types a token in by hand errs less often.
+pub const LOGINS_FAILED_MAX: u32 = 5;
+/// Seconds in which a connection must be ready for its login: a TLS handshake takes two flights.
+pub const LOGIN_SECONDS_MAX: u64 = 10;
 /// Capabilities that one connection may hold. Each costs the server about 0.35 KiB: 23 MiB at this limit.
 pub const OBJECTS_MAX: u32 = 65_536;
 /// Calls of one session that may be under way.

@@ -42,7 +42,7 @@ pub use ingest::{ImportRequest, Outcome, Phase, Progress, Report};
 pub use owner::{DataFolder, Opened, Owner, Settings, default_folder, open};
 pub use row::Content;
 pub use scan::Matches;
-pub use server::Server;
+pub use server::{Door, Entrance, TlsFiles};
 pub use settings::StoreSettings;
 pub use stats::Stats;
 pub use store::{Absence, CollectionCount, Keys, Lookup, RecordRef, Repo, Rows, Store, Summary};

@@ -21,7 +21,7 @@ use carrack_segment::{Directory, Fs};
 
 use crate::clock::SystemClock;
 use crate::error::{Error, Result};
-use crate::server::{Server, wait_until};
+use crate::server::{Listen, Server, TlsFiles, wait_until};
 use crate::settings::StoreSettings;
 use crate::store::{LOCK, Store};
 
@@ -46,6 +46,10 @@ pub struct DataFolder(PathBuf);
 pub struct Settings {
     /// Further addresses to listen on, beside the folder's own socket.
     pub listen: Vec<Address>,
+    /// What TLS shows. Where it is given, every TCP address speaks TLS.
+    pub tls: Option<TlsFiles>,
+    /// Whether a TCP address that is not loopback may speak plainly.
+    pub insecure: bool,
     /// Threads that serve connections.
     pub workers: usize,
     /// What is chosen about the store.
@@ -57,9 +61,38 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            tls: None,
+            insecure: false,
             workers: 1,
             store: StoreSettings::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Returns where to listen, beside the folder's own socket.
+    fn listen(&self, own: (PathBuf, UnixListener)) -> Result<Listen> {
+        let mut listen = Listen {
+            unix: vec![own],
+            certificate: self.tls.clone(),
+            insecure: self.insecure,
+            ..Listen::default()
+        };
+        for address in &self.listen {
+            match address {
+                Address::Unix(path) => listen.unix.push((path.clone(), bind_unix(path)?)),
+                Address::Tcp(address) => listen.tcp.push(*address),
+                Address::Tls { host, port } => {
+                    let ip = host.parse().map_err(|_| {
+                        let words =
+                            format!("cannot listen on {address}: name an address, not a host");
+                        Error::new(Code::InvalidArgument, words)
+                    })?;
+                    listen.tls.push(SocketAddr::new(ip, *port));
+                }
+            }
+        }
+        Ok(listen)
     }
 }
 
@@ -126,17 +159,10 @@ impl Owner {
                 Code::Overloaded => folder.in_use(),
                 _ => error,
             })?;
-        let mut unix = vec![folder.bind_socket()?];
-        let mut tcp: Vec<SocketAddr> = Vec::new();
-        for address in &settings.listen {
-            match address {
-                Address::Unix(path) => unix.push((path.clone(), bind_unix(path)?)),
-                Address::Tcp(address) => tcp.push(*address),
-            }
-        }
-        let mut sockets: Vec<PathBuf> = unix.iter().map(|(path, _)| path.clone()).collect();
+        let listen = settings.listen(folder.bind_socket()?)?;
+        let mut sockets: Vec<PathBuf> = listen.unix.iter().map(|(path, _)| path.clone()).collect();
         sockets.push(folder.0.join(SOCKET));
-        let server = Server::start(&store, unix, &tcp, settings.workers)?;
+        let server = Server::start(&store, listen, settings.workers)?;
         store.start_background()?;
         Ok(Self {
             server,

@@ -24,14 +24,19 @@ use futures::io::{AsyncReadExt, BufReader, BufWriter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
+use crate::server::Entrance;
 use crate::store::Store;
 
 /// Buffer of each direction, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Makes the RPC system that serves `store` on one connection; it is driven by polling it on a
+/// Makes the RPC system that serves `store` on one connection that came in at `entrance`; it is driven by polling it on a
 /// [`LocalSet`](tokio::task::LocalSet), and ends with the connection.
-pub fn serve(store: Store, stream: impl AsyncRead + AsyncWrite + 'static) -> RpcSystem<Side> {
+pub fn serve(
+    store: Store,
+    entrance: Entrance,
+    stream: impl AsyncRead + AsyncWrite + 'static,
+) -> RpcSystem<Side> {
     let (input, output) = stream.compat().split();
     let mut options = capnp::message::ReaderOptions::new();
     options.traversal_limit_in_words(Some(SERVER_MESSAGE_WORDS_MAX));
@@ -43,6 +48,6 @@ pub fn serve(store: Store, stream: impl AsyncRead + AsyncWrite + 'static) -> Rpc
     );
     network.set_window_size(STREAM_WINDOW_BYTES);
     let connection = connection::Connection::new();
-    let gate: gate_capnp::Client = new_client(gate::Gate::new(store, connection));
+    let gate: gate_capnp::Client = new_client(gate::Gate::new(store, entrance, connection));
     RpcSystem::new(Box::new(network), Some(gate.client))
 }

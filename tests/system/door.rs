@@ -12,11 +12,9 @@ pub(crate) enum Door {
     InProcess,
     /// The data folder's unix socket.
     Unix,
-    /// A TCP socket on loopback.
-    Tcp,
 }
 
-pub(crate) const DOORS: [Door; 3] = [Door::InProcess, Door::Unix, Door::Tcp];
+pub(crate) const DOORS: [Door; 2] = [Door::InProcess, Door::Unix];
 
 /// A running store with a client at one of its doors.
 pub(crate) struct Store {
@@ -75,13 +73,12 @@ impl Store {
 }
 
 fn start(folder: &Path, store: StoreSettings) -> Owner {
-    let listen = vec!["127.0.0.1:0".parse().unwrap()];
     Owner::start(
         &DataFolder::new(folder),
         &Settings {
-            listen,
             workers: 2,
             store,
+            ..Settings::default()
         },
     )
     .unwrap()
@@ -91,7 +88,6 @@ async fn connect(owner: &Owner, door: Door) -> Client {
     let address = owner.addresses().iter().find(|address| match door {
         Door::InProcess => false,
         Door::Unix => matches!(address, Address::Unix(_)),
-        Door::Tcp => matches!(address, Address::Tcp(_)),
     });
     match address {
         None => owner.client().unwrap(),

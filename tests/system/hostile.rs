@@ -159,7 +159,7 @@ fn a_progress_capability_that_fails_does_not_stop_the_import() {
 
 #[test]
 fn garbage_on_a_socket_disturbs_nobody() {
-    door::through(Door::Tcp, &async |store| {
+    door::through(Door::InProcess, &async |store| {
         use tokio::io::AsyncWriteExt;
         let mut rng = kit::rng::Rng::new(74);
         let socket = store.folder.path().join("carrack.sock");

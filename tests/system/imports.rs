@@ -264,7 +264,7 @@ fn one_more_than_may_run() -> Vec<kit::Repo> {
 
 #[test]
 fn imports_run_side_by_side_and_one_more_waits_for_its_place() {
-    door::through(Door::Tcp, &async |store| {
+    door::through(Door::Unix, &async |store| {
         let repos = one_more_than_may_run();
         let running = fill(&store, &repos[..IMPORTS_MAX]).await;
         let one_more = store.session.importer().import(ImportOptions::default());

@@ -442,7 +442,7 @@ fn what_is_not_there_is_absent_and_what_is_empty_is_empty() {
 
 #[test]
 fn repos_are_listed_in_order_page_by_page() {
-    door::through(Door::Tcp, &async |store| {
+    door::through(Door::Unix, &async |store| {
         let mut dids = Vec::new();
         for seed in 50..57 {
             let repo = RepoSpec {

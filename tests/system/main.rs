@@ -2,6 +2,7 @@
 
 mod damage;
 mod door;
+mod doors;
 mod exports;
 mod fixtures;
 mod hostile;

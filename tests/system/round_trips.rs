@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use carrack_client::{Client, ImportOptions, PageRequest, Range, Session, Want};
 use carrack_segment::{Directory, Fs};
-use carrack_store::{ImportRequest, Store, SystemClock, rpc};
+use carrack_store::{Door, Entrance, ImportRequest, Store, SystemClock, rpc};
 use kit::{Order, RepoSpec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ fn connect(store: &Store) -> Session {
         (tokio::io::split(near), tokio::io::split(far));
     tokio::task::spawn_local(pump(near_read, far_write));
     tokio::task::spawn_local(pump(far_read, near_write));
-    let server = rpc::serve(store.clone(), theirs);
+    let server = rpc::serve(store.clone(), Entrance::new(Door::Owner), theirs);
     tokio::task::spawn_local(async move {
         let _ended = server.await;
     });

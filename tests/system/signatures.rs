@@ -181,7 +181,7 @@ fn a_key_can_be_required_and_a_verdict_can_be_added() {
     }
     .build();
     let car = repo.car(Order::Pds);
-    door::through(Door::Tcp, &async |store| {
+    door::through(Door::Unix, &async |store| {
         let strict = ImportOptions {
             require_signature: true,
             ..ImportOptions::default()

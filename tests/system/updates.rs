@@ -132,7 +132,7 @@ fn an_old_commit_is_taken_but_never_in_the_place_of_a_newer_kind() {
     }
     .build();
     let legacy = damage::legacy_commit(&repo);
-    door::through(Door::Tcp, &async |store| {
+    door::through(Door::Unix, &async |store| {
         let report = must_import(&store.session, &legacy).await;
         assert_eq!(report.info.source.verdict, Verdict::LegacyCommit);
         assert_eq!(report.info.source.rev, "");

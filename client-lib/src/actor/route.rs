@@ -48,6 +48,7 @@ impl Route {
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
+            Address::Tls { .. } => return Err(std::io::ErrorKind::Unsupported.into()),
         })
     }
 

@@ -1,7 +1,7 @@
 //! `config.toml` in the data folder: what a flag or the environment may override.
 
 use std::num::{NonZeroU32, NonZeroU64};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use carrack_schema::Code;
 use serde::Deserialize;
@@ -16,6 +16,13 @@ pub(super) struct Config {
     /// Addresses to listen on.
     #[serde(default)]
     pub(super) listen: Vec<String>,
+    /// The certificate that TCP ports show; from the file's folder, as the next.
+    pub(super) tls_cert: Option<PathBuf>,
+    /// Its private key.
+    pub(super) tls_key: Option<PathBuf>,
+    /// Whether ports that other machines reach may speak plainly.
+    #[serde(default)]
+    pub(super) insecure: bool,
     /// Threads that serve connections.
     pub(super) workers: Option<usize>,
     /// MiB of blocks that one import keeps in memory before it goes on in a file.
@@ -78,11 +85,14 @@ mod tests {
             &file,
             "listen = ['127.0.0.1:1']\nworkers = 3\nimport_memory_mib = 4\nretention_revs = 5\n\
              retention_hours = 6\npurge_hours = 7\nmerge_mib_per_second = 8\nimport_wait_seconds = 9\n\
-             disk_floor_mib = 10",
+             disk_floor_mib = 10\ntls_cert = 'c'\ntls_key = '/k'\ninsecure = true",
         )
         .unwrap();
         let expected = Config {
             listen: vec!["127.0.0.1:1".into()],
+            tls_cert: Some("c".into()),
+            tls_key: Some("/k".into()),
+            insecure: true,
             workers: Some(3),
             import_memory_mib: Some(4),
             retention_revs: NonZeroU32::new(5),

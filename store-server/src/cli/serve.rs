@@ -1,9 +1,12 @@
 //! `carrack serve`: own a data folder until told to stop.
 
+use std::path::PathBuf;
+
 use carrack_client::Address;
 use carrack_schema::Code;
 use carrack_schema::codes::Exit;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::Config;
@@ -11,27 +14,61 @@ use super::output::Output;
 use super::store_options::StoreOptions;
 use super::{Failure, Result};
 use crate::owner::{DataFolder, Owner, Settings};
+use crate::server::TlsFiles;
 
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   carrack serve                              on the data folder's own socket
-  carrack serve --listen 127.0.0.1:7440      also on TCP; loopback only
   carrack serve --data /srv/at --listen unix:/run/user/1000/carrack/store.sock
+  carrack serve --listen 127.0.0.1:7440      also on TCP; whoever connects shows a token
+  carrack serve --listen 0.0.0.0:7440 --tls-cert chain.pem --tls-key key.pem
+                                             for other machines; clients name it tls:HOST:7440
+
+A unix socket is its owner's alone: who can open it owns the store. At a TCP port, loopback too, a
+token is asked for. Other machines reach the store by TLS only, unless --insecure is said.
 
 The data folder's socket is always served; commands on the same folder find it by themselves.
-A flag wins over the environment, that over DIR/config.toml, which may hold `listen`, `workers`,
-`import_memory_mib`, `retention_revs`, `retention_hours`, `purge_hours` and `merge_mib_per_second`.
-Environment and file count for other commands as well, where one of them owns the folder.")]
+A flag wins over the environment, that over DIR/config.toml, which may hold `listen`, `tls_cert`,
+`tls_key`, `insecure`, `workers`, `import_memory_mib`, `import_wait_seconds`, `disk_floor_mib`,
+`retention_revs`, `retention_hours`, `purge_hours` and `merge_mib_per_second`.
+Environment and file count for other commands as well, where one of them owns the folder; where it
+listens, and its threads, are `serve`'s own.")]
 pub(super) struct Arguments {
-    /// Also listen there: unix:PATH or IP:PORT (port 0 takes a free one); may be repeated
+    /// Also listen there: unix:PATH, IP:PORT or tls:IP:PORT (port 0 takes a free one); may be repeated
     #[arg(long, value_name = "ADDR")]
     listen: Vec<Address>,
-    /// Threads that serve connections [default: one per core]
+    #[command(flatten)]
+    tls: TlsOptions,
+    /// Threads that serve connections, and as many that hash for them [default: one per core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
     #[command(flatten)]
     store: StoreOptions,
+}
+
+/// What a TCP port shows.
+#[derive(Args)]
+struct TlsOptions {
+    /// Speak TLS 1.3 on every TCP port, with this certificate and those that follow it (PEM)
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CARRACK_TLS_CERT",
+        hide_env_values = true
+    )]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM), which others may not read
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CARRACK_TLS_KEY",
+        hide_env_values = true
+    )]
+    tls_key: Option<PathBuf>,
+    /// Speak plainly on ports that other machines reach
+    #[arg(long, env = "CARRACK_INSECURE", hide_env_values = true)]
+    insecure: bool,
 }
 
 pub(super) async fn run(
@@ -43,6 +80,7 @@ pub(super) async fn run(
     let refused = |error: std::io::Error| Failure::new(Code::Internal, error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    raise_files_limit();
     let owner = Owner::start(folder, &settings(folder, arguments)?)?;
     for address in owner.addresses() {
         if output.is_json() {
@@ -86,10 +124,45 @@ fn settings(folder: &DataFolder, arguments: Arguments) -> Result<Settings> {
         arguments.listen
     };
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let TlsOptions {
+        tls_cert,
+        tls_key,
+        insecure,
+    } = arguments.tls;
+    // A path in the file is from where the file is.
+    let in_file = |path: &Option<PathBuf>| path.as_ref().map(|path| folder.path().join(path));
     Ok(Settings {
         listen,
+        tls: tls_files(
+            tls_cert.or(in_file(&config.tls_cert)),
+            tls_key.or(in_file(&config.tls_key)),
+        )?,
+        insecure: insecure || config.insecure,
         workers: arguments.workers.or(config.workers).unwrap_or_else(cores),
         // The flags hold what the environment says where they are not given.
         store: arguments.store.or(config.store()).settings(),
     })
+}
+
+fn tls_files(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>> {
+    let lacks = |what: &str| Err(Failure::new(Code::InvalidArgument, what));
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => lacks("--tls-cert needs --tls-key, the certificate's private key"),
+        (None, Some(_)) => lacks("--tls-key needs --tls-cert, the certificate of that key"),
+    }
+}
+
+/// Takes as many file descriptors as this process may have: the usual 1,024 are fewer than the connections that are let
+/// in. Where there are too few all the same, connections wait until others end.
+fn raise_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }

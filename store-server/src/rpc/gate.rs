@@ -18,17 +18,23 @@ use super::keeper::Keeper;
 use super::store::StoreObject;
 use crate::auth::{Authority, Operation};
 use crate::error::Error;
+use crate::server::Entrance;
 use crate::store::Store;
 
 /// The bootstrap of a connection.
 pub(super) struct Gate {
     store: Store,
+    entrance: Entrance,
     connection: Rc<Connection>,
 }
 
 impl Gate {
-    pub(super) fn new(store: Store, connection: Rc<Connection>) -> Self {
-        Self { store, connection }
+    pub(super) fn new(store: Store, entrance: Entrance, connection: Rc<Connection>) -> Self {
+        Self {
+            store,
+            entrance,
+            connection,
+        }
     }
 }
 
@@ -39,13 +45,11 @@ impl gate::Server for Gate {
         mut results: gate::LoginResults,
     ) -> capnp::Result<()> {
         answer(|| {
-            // Until there are grants, who can reach the socket is its owner: a unix socket of mode 0600, or loopback.
-            if !params.get()?.get_credential()?.is_empty() {
-                return Err(Error::new(
-                    Code::BadCredential,
-                    "this server knows no such credential; the local owner's is empty",
-                )
-                .into());
+            let credential = params.get()?.get_credential()?.to_str()?;
+            if !self.entrance.is_owners(credential) {
+                self.entrance.login_failed();
+                let words = "this server knows no such credential; the empty one is the owner's, on a unix socket";
+                return Err(Error::new(Code::BadCredential, words).into());
             }
             let caller = Caller::login(self.store.clone(), Authority::owner(), &self.connection)?;
             results.get().set_session(new_client(Session { caller }));

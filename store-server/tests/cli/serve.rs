@@ -103,8 +103,15 @@ fn commands_on_the_same_folder_use_the_running_server() {
         .run(&["import", &place.file("a.car", &repo.car(Order::Pds))])
         .ends(OK);
     for address in &addresses {
-        let run = Run::of(bare().args(["--store", address, "repos", "--json"])).ends(OK);
-        assert_eq!(run.objects()[0]["did"], repo.did.as_str(), "{address}");
+        let mut repos = bare();
+        repos.args(["--store", address, "repos", "--json"]);
+        if address.starts_with("unix:") {
+            let run = Run::of(&mut repos).ends(OK);
+            assert_eq!(run.objects()[0]["did"], repo.did.as_str(), "{address}");
+        } else {
+            let run = Run::of(&mut repos).ends(FAILED);
+            assert!(run.stderr.contains("badCredential"), "{}", run.stderr);
+        }
     }
     // A second owner is told so.
     let second = place.run(&["serve"]).ends(FAILED);
@@ -192,7 +199,11 @@ fn public_addresses_and_wrong_settings_are_refused() {
     let run = place
         .run(&["serve", "--listen", "0.0.0.0:7440"])
         .ends(FAILED);
-    assert!(run.stderr.contains("loopback"), "{}", run.stderr);
+    assert!(run.stderr.contains("--tls-cert"), "{}", run.stderr);
+    for lonely in ["--tls-cert", "--tls-key"] {
+        let run = place.run(&["serve", lonely, "x.pem"]).ends(USAGE);
+        assert!(run.stderr.contains("needs --tls-"), "{}", run.stderr);
+    }
     std::fs::write(place.data().join("config.toml"), "workers = 'many'").unwrap();
     let run = place.run(&["serve"]).ends(USAGE);
     assert!(run.stderr.contains("config.toml"), "{}", run.stderr);
@@ -215,4 +226,83 @@ fn the_file_says_where_to_listen_and_a_flag_wins() {
     server.address();
     assert!(server.address().starts_with("[::1]:"));
     assert_eq!(server.end(Signal::TERM), OK);
+}
+
+/// Writes a certificate and its key beside a place's data, or into it, and returns their names.
+fn certificate(folder: &std::path::Path) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    (cert.display().to_string(), key.display().to_string())
+}
+
+#[test]
+fn a_certificate_comes_by_flag_environment_or_file() {
+    let place = Place::new();
+    place.run(&["repos"]).ends(OK);
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = certificate(folder.path());
+    let check = |arguments: &[&str], environment: &[(&str, &str)], expected: &str| {
+        let mut server = Serving::start_in(&place, arguments, environment);
+        server.address();
+        let address = server.address();
+        assert!(address.starts_with(expected), "{address}");
+        assert_eq!(server.end(Signal::TERM), OK);
+    };
+    let listen = ["--listen", "0.0.0.0:0"];
+    let tls = "tls:0.0.0.0:";
+    check(
+        &[&listen[..], &["--tls-cert", &cert, "--tls-key", &key]].concat(),
+        &[],
+        tls,
+    );
+    let environment = [("CARRACK_TLS_CERT", &*cert), ("CARRACK_TLS_KEY", &*key)];
+    check(&listen, &environment, tls);
+    check(&[&listen[..], &["--insecure"]].concat(), &[], "0.0.0.0:");
+    check(&listen, &[("CARRACK_INSECURE", "true")], "0.0.0.0:");
+    // Names in the file are from its folder.
+    certificate(&place.data());
+    let file = place.data().join("config.toml");
+    std::fs::write(&file, "tls_cert = 'cert.pem'\ntls_key = 'key.pem'").unwrap();
+    check(&listen, &[], tls);
+    std::fs::write(&file, "insecure = true").unwrap();
+    check(&listen, &[], "0.0.0.0:");
+}
+
+#[test]
+fn a_server_without_file_descriptors_serves_on_when_there_are_some() {
+    let place = Place::new();
+    place.run(&["repos"]).ends(OK);
+    let mut child = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -n 48; exec \"$0\" --data \"$1\" serve --workers 1",
+        ])
+        .arg(env!("CARGO_BIN_EXE_carrack"))
+        .arg(place.data())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut server = Serving { child, stdout };
+    server.address();
+    let socket = place.data().join("carrack.sock");
+    let connect = || std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let held: Vec<_> = (0..60).map(|_| connect()).collect();
+    // It says so, and each time it says so it has rested.
+    let mut line = String::new();
+    while !line.contains("was not accepted") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    drop(held);
+    // Nobody reads what else it says.
+    let rest = std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    place.run(&["repos"]).ends(OK);
+    assert_eq!(server.end(Signal::TERM), OK);
+    rest.join().unwrap().unwrap();
 }
