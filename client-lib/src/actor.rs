@@ -5,6 +5,8 @@
 
 mod link;
 mod route;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};

@@ -1,5 +1,6 @@
 //! [`Client`]: a way to a store; [`Connect`]: how it is found.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use carrack_schema::wire::store_capnp as wire;
@@ -28,15 +29,32 @@ pub type Connection = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Clone, Debug)]
 pub struct Connect {
     address: Address,
+    ca_file: Option<PathBuf>,
     reconnect: bool,
 }
+
+/// Environment variable that names a file of certificate authorities, as [`Connect::ca_file`] does.
+const CA_FILE: &str = "CARRACK_TLS_CA";
 
 impl Connect {
     /// Names where the store listens.
     pub fn to(address: &Address) -> Self {
         Self {
             address: address.clone(),
+            ca_file: std::env::var_os(CA_FILE)
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             reconnect: true,
+        }
+    }
+
+    /// Names a PEM file of the certificate authorities to trust, of a `tls:` address. Else it is the one that the
+    /// environment's `CARRACK_TLS_CA` names, else those that the platform trusts.
+    #[must_use]
+    pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
+        Self {
+            ca_file: Some(path.into()),
+            ..self
         }
     }
 
@@ -46,12 +64,14 @@ impl Connect {
         Self { reconnect, ..self }
     }
 
-    /// Connects; the connection gets a thread of its own. One round trip of the transport, none of the protocol's.
+    /// Connects; the connection gets a thread of its own. One round trip of the transport, two with TLS, none of the
+    /// protocol's.
     ///
     /// # Errors
-    /// `unavailable` if nothing listens there.
+    /// `unavailable` if nothing listens there, or if it is not whom it should be; `invalidArgument` for a CA file that
+    /// cannot be used, and for a `tls:` address if this was built without TLS.
     pub async fn open(self) -> Result<Client> {
-        let route = Route::new(self.address);
+        let route = Route::new(self.address, self.ca_file.as_deref())?;
         let again = self.reconnect.then(|| route.clone());
         let (client, commands) = Client::new();
         let (reply, opened) = oneshot::channel();

@@ -1,11 +1,14 @@
 //! [`Route`]: how a connection is made.
 
+use std::path::Path;
 use std::time::Duration;
 
 use carrack_schema::Code;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 use crate::address::Address;
 use crate::error::{Error, Result};
 
@@ -21,17 +24,46 @@ impl<S: AsyncRead + AsyncWrite + 'static> Stream for S {}
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     address: Address,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
 }
 
+/// A stream of any kind.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire for S {}
+
 impl Route {
-    pub(crate) fn new(address: Address) -> Self {
-        Self { address }
+    /// Prepares the way. `ca_file` names whom to trust with TLS.
+    ///
+    /// # Errors
+    /// If nobody can be trusted; or the address asks for TLS, which this was built without.
+    #[cfg(feature = "tls")]
+    pub(crate) fn new(address: Address, ca_file: Option<&Path>) -> Result<Self> {
+        let tls = match &address {
+            Address::Tls { host, .. } => Some(Tls::new(host, ca_file)?),
+            Address::Unix(_) | Address::Tcp(_) => None,
+        };
+        Ok(Self { address, tls })
+    }
+
+    /// Prepares the way.
+    ///
+    /// # Errors
+    /// If the address asks for TLS, which this was built without.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn new(address: Address, _ca_file: Option<&Path>) -> Result<Self> {
+        if let Address::Tls { .. } = address {
+            let words = format!("this was built without TLS, which {address} asks for");
+            return Err(Error::new(Code::InvalidArgument, words));
+        }
+        Ok(Self { address })
     }
 
     /// Connects, once.
     ///
     /// # Errors
-    /// `unavailable` if nothing listens there, or does not answer in time.
+    /// `unavailable` if nothing listens there, it does not answer in time, or is not whom it should be.
     pub(crate) async fn open(&self) -> Result<Box<dyn Wire>> {
         let connected = tokio::time::timeout(ATTEMPT, self.connect()).await;
         connected
@@ -48,20 +80,23 @@ impl Route {
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
+            #[cfg(feature = "tls")]
+            Address::Tls { port, .. } => match &self.tls {
+                Some(tls) => Box::new(tls.connect(*port).await?),
+                None => return Err(std::io::ErrorKind::Unsupported.into()),
+            },
+            #[cfg(not(feature = "tls"))]
             Address::Tls { .. } => return Err(std::io::ErrorKind::Unsupported.into()),
         })
     }
 
     fn unreachable(&self, error: &std::io::Error) -> Error {
         let address = &self.address;
-        Error::new(
-            Code::Unavailable,
-            format!("no store answers at {address} ({error}); start one with `carrack serve`"),
-        )
+        let words = match error.kind() {
+            // What TLS says: a certificate of another host, an unknown issuer, no TLS at all.
+            std::io::ErrorKind::InvalidData => format!("no trusted store at {address}: {error}"),
+            _ => format!("no store answers at {address} ({error}); start one with `carrack serve`"),
+        };
+        Error::new(Code::Unavailable, words)
     }
 }
-
-/// A stream of any kind.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire for S {}
