@@ -37,11 +37,13 @@ struct RepoExtent {
 }
 
 struct Signature {
+  # What a commit's signature was checked with.
   key @0 :Text;             # the did:key that commits were checked with
   document @1 :Data;        # SHA-256 of the DID document the key came from
 }
 
 enum Verdict {
+  # As store.capnp's Verdict.Outcome.
   unchecked @0;
   valid @1;
   legacyCommit @2;

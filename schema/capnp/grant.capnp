@@ -20,6 +20,7 @@ interface Grants {
 interface Grant {
   # The issuer's end of a grant.
   info @0 () -> (info :GrantInfo);
+  # What it allows and what was used of it, as of now.
   revoke @1 () -> (revoked :UInt32);
   # Ends the grant and all that descend from it: their sessions, whatever was reached through them, calls under way, and
   # their tokens. Answers how many grants that were. When this answers, it survives a crash.
@@ -27,6 +28,7 @@ interface Grant {
   # A token for `Gate.restore` and `Gate.login`: the way to give the grant's authority to someone on another connection. It
   # is shown this once; the store keeps a hash. The id is for `forget`.
   tokens @3 () -> (tokens :List(TokenInfo));
+  # Those that open it, without their text, which nobody has but who was given it.
   forget @4 (id :UInt64) -> (known :Bool);
   # Ends one token. Sessions that were opened with it go on; `revoke` ends those.
 }
@@ -42,6 +44,7 @@ struct Scope {
   expires @5 :Int64;          # 0 is refused; later than the issuer's own is cut to that; the largest Int64: never
 
   struct Operations {
+    # What may be done. A method that needs one that is not set fails with `denied`.
     read @0 :Bool;      # records by name, and what is known of a repository
     list @1 :Bool;      # which repositories, collections and records there are; queries
     search @2 :Bool;    # full text; no method needs it yet
@@ -55,11 +58,13 @@ struct Scope {
   }
 
   struct Budget {
+    # Both count. A spent `total` fails with `budgetSpent`, a spent second with `overloaded`.
     total @0 :Limit;      # over the grant's life
     perSecond @1 :Limit;
   }
 
   struct Limit {
+    # How much of something.
     union {
       none @0 :Void;        # nothing at all
       atMost @1 :UInt64;
@@ -69,6 +74,7 @@ struct Scope {
 }
 
 struct Selection {
+  # Which of many, by name. What has a name need not be there yet.
   union {
     none @0 :Void;
     only @1 :List(Text);
@@ -77,6 +83,7 @@ struct Selection {
 }
 
 struct GrantInfo {
+  # One grant, for who issued it or stands above it.
   id @0 :Text;
   parent @1 :Text;      # id of the grant it was made from; empty for the owner
   label @2 :Text;
@@ -96,6 +103,7 @@ struct Usage {
 }
 
 struct TokenInfo {
+  # One token, without its text.
   id @0 :UInt64;
   label @1 :Text;
   created @2 :Int64;

@@ -8,6 +8,7 @@ using Record = import "record.capnp";
 using Store = import "store.capnp";
 
 struct Plan {
+  # What to do, in order, and whose rows to send.
   steps @0 :List(Step);   # at most About.queryStepsMax
   answer @1 :UInt16;      # number of the step whose rows are wanted, from 1; 0: the last
   budget @2 :Budget;
@@ -21,6 +22,8 @@ struct Plan {
 }
 
 struct Step {
+  # One step: where its rows come from and what it does to them. `none` was not filled in, or is one that this server does
+  # not know.
   from @0 :UInt16;        # number of the step whose rows it takes, from 1, smaller than its own; 0: none
 
   union {
@@ -37,12 +40,14 @@ struct Step {
   }
 
   struct Range {
+    # A collection's records, or some of them.
     repo @0 :Text;        # DID or handle
     collection @1 :Text;  # NSID
     keys @2 :Store.Range;
   }
 
   struct Test {
+    # One condition on a row. `none` was not filled in, or is one that this server does not know.
     path @0 :Text;        # of the record, such as `subject.uri`; `rkey`, `did`, `collection` with a leading `@`
     negate @1 :Bool;
 
@@ -58,6 +63,7 @@ struct Step {
   }
 
   struct Top {
+    # Which rows come first, and how many of them.
     count @0 :UInt32;
     by @1 :Text;          # path; empty: a group's count
     ascending @2 :Bool;
@@ -65,12 +71,14 @@ struct Step {
 }
 
 struct Answer {
+  # The rows of one step, and what all of them cost.
   rows @0 :List(Row);
   steps @1 :List(Cost);   # one a step
   ended @2 :Ended;        # why there are not more rows
   sources @3 :List(Store.Source); # revisions that were read; rows name them by number
 
   enum Ended {
+    # Why the rows end.
     unknown @0;
     complete @1;
     rows @2;              # a budget was reached; the rows are the first ones
@@ -80,6 +88,7 @@ struct Answer {
 }
 
 struct Row {
+  # A record, a group, a count, or a name that leads nowhere.
   source @0 :UInt32;      # index into Answer.sources; of a record
   record @1 :Record.RecordData; # of a record; unset for a count or a group
   value @2 :Record.Value; # of a group
@@ -89,6 +98,7 @@ struct Row {
 }
 
 struct Cost {
+  # What one step took.
   rowsIn @0 :UInt64;
   rowsOut @1 :UInt64;
   work @2 :UInt64;        # rows looked at

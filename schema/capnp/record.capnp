@@ -10,11 +10,14 @@ struct Value {
 }
 
 struct Node {
+  # One value without its children, or the head of a list or a map; 16 bytes.
   kind @0 :Kind;
   key @1 :UInt32;     # within a map: index into `texts`; elsewhere 0
   scalar @2 :Int64;   # what it says depends on the kind
 
   enum Kind {
+    # What a node is. A reader that meets another number must give the value up: it cannot know how many nodes belong
+    # to it.
     null @0;
     bool @1;    # scalar: 0 or 1
     int @2;     # scalar: the integer
@@ -33,6 +36,7 @@ struct Want {
   fields @2 :List(Text);    # form = value: keep these paths only ("text", "subject.uri"); empty keeps all
 
   enum Form {
+    # How a record travels.
     none @0;
     value @1;
     dagCbor @2;   # the record's exact bytes

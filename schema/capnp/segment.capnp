@@ -23,6 +23,7 @@ struct Section {
 }
 
 enum Codec {
+  # How a message is stored.
   none @0;  # the message as it is
   zstd @1;  # one or more Zstandard frames
 }
@@ -98,6 +99,7 @@ struct NodePage {
   runs @1 :List(Run);
 
   struct Run {
+    # Nodes that stay, then nodes that are new.
     start @0 :UInt32;      # first, `count` digests of the revision before from this number on …
     count @1 :UInt32;
     fresh @2 :UInt32;      # … then so many of `digests`, going on where the run before ended

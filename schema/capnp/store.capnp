@@ -25,14 +25,22 @@ interface Gate {
 interface Session {
   # All that one holder may do, in facets, so that a reader can be passed on without the rest.
   about @0 () -> (about :About);
+  # The server's version and limits, and what this session may do. Limits of 0 are of an older server, which does not
+  # say.
   store @1 () -> (store :Store);
+  # To read.
   importer @2 () -> (importer :Importer);
+  # To bring repositories in.
   keeper @3 () -> (keeper :Keeper);
+  # To delete, compact and check.
   grants @4 () -> (grants :Grant.Grants);
+  # To hand on a part of this session.
   usage @5 () -> (usage :Grant.Usage);
+  # What this session's grant has used so far.
 }
 
 struct About {
+  # What one should know before the first call. Each limit is tested at its value and one beyond.
   version @0 :Text;           # of the server, as in its changelog
   messageBytesMax @1 :UInt32; # a longer message ends the connection
   chunkBytesMax @2 :UInt32;   # longest `CarSink.write`
@@ -56,6 +64,7 @@ interface Store {
   repos @1 (after :Text, limit :UInt32) -> (repos :List(RepoInfo), more :Bool);
   # In order of DID, those above `after`; at most `limit` (0: the server's default).
   stats @2 () -> (stats :StoreStats);
+  # Totals of all that is held.
   query @3 (plan :Query.Plan) -> (answer :Query.Answer);
   # Runs a plan on the current revisions. What the plan names and the store does not hold is a row that says so.
   ancestors @4 (uri :Text, max :UInt32, want :Record.Want) -> (ancestors :Ancestors);
@@ -66,11 +75,13 @@ interface Store {
 }
 
 struct Ancestors {
+  # A chain of replies, read from below.
   nodes @0 :List(Node);   # the parent first
   end @1 :End;
   missing @2 :Text;       # the at-URI at which the chain left the store; empty unless that is its end
 
   struct Node {
+    # One post of the chain.
     source @0 :Source;
     record @1 :Record.RecordData;
   }
@@ -98,6 +109,7 @@ interface Watch {
 }
 
 struct Change {
+  # What became of one repository. It tells that there is something to read, not what.
   did @0 :Text;
   rev @1 :Text;           # the current one; empty if there is none
   commit @2 :Data;
@@ -105,6 +117,7 @@ struct Change {
   records @4 :UInt64;     # of the repository, now
 
   enum Kind {
+    # What changed last.
     unknown @0;
     imported @1;
     recordDeleted @2;
@@ -114,6 +127,7 @@ struct Change {
 }
 
 struct StoreStats {
+  # Totals of the store. Sizes are in bytes.
   repos @0 :UInt64;
   records @1 :UInt64;
   bytesIn @2 :UInt64;     # of the CARs the current revisions came from
@@ -130,8 +144,11 @@ struct StoreStats {
 interface Repo {
   # One repository at its current revision.
   info @0 () -> InfoResult;
+  # What is known of the repository as a whole.
   collections @1 () -> CollectionsResult;
+  # Its collections in the order of their names, with their sizes.
   collection @2 (nsid :Text) -> (collection :Collection);
+  # One collection, by its NSID. That it is empty is said by its leaves.
   record @3 (path :Text) -> (record :RecordCap);  # path: collection/rkey
   list @4 (range :Range, want :Record.Want, page :PageRequest) -> ListResult;
   # All records, ordered by path; the range is of paths.
@@ -146,7 +163,9 @@ interface Repo {
 }
 
 interface Collection {
+  # The records of one collection.
   record @0 (rkey :Text) -> (record :RecordCap);
+  # One record, by its key. Whether there is one is said by its leaves.
   list @1 (range :Range, want :Record.Want, page :PageRequest) -> ListResult;
   # Ordered by record key; the range is of record keys.
   scan @2 (range :Range, want :Record.Want, sink :RecordSink) -> ScanResult;
@@ -156,6 +175,7 @@ interface Collection {
 interface RecordCap {
   # Names one record; handing it on hands on exactly this record.
   read @0 (want :Record.Want) -> ReadResult;
+  # The record, in the form that is wanted.
   prove @1 () -> ProofResult;
   # The small CAR that shows from the signed commit that the record is in the repository, or that there is none.
   verify @2 () -> VerifyResult;
@@ -166,10 +186,13 @@ interface RecordCap {
 interface RecordSink {
   # Implemented by the receiving client.
   write @0 (records :List(Record.RecordData)) -> stream;
+  # The next records, in order. An answer that waits holds the scan back.
   done @1 ();
+  # All records have been written. Without it the scan was cut short.
 }
 
 struct ScanResult {
+  # How a scan went.
   union {
     absent @0 :Absent;
     scanned :group {
@@ -181,6 +204,7 @@ struct ScanResult {
 }
 
 struct VerifyResult {
+  # What came out.
   union {
     absent @0 :Absent;      # of the repository: that a record is absent is verified too
     verified :group {
@@ -197,10 +221,13 @@ struct VerifyResult {
 interface ByteSink {
   # Implemented by the receiving client.
   write @0 (bytes :Data) -> stream;
+  # The next bytes, in order. An answer that waits holds the sender back.
   done @1 ();
+  # All bytes have been written. Without it what was written is a part.
 }
 
 struct ExportResult {
+  # How an export went.
   union {
     absent @0 :Absent;
     exported :group {
@@ -213,6 +240,7 @@ struct ExportResult {
 }
 
 struct ProofResult {
+  # A proof, or why there is none.
   union {
     absent @0 :Absent;    # of the repository: an absent record is what a proof may show
     proof :group {
@@ -231,11 +259,13 @@ struct Range {
 }
 
 struct PageRequest {
+  # Which page, and how long. A page also ends after About.listBytesMax bytes.
   cursor @0 :Data;      # `next` of the page before; empty starts
   limit @1 :UInt32;     # most records; 0 means the server's default
 }
 
 struct ListResult {
+  # One page.
   union {
     absent @0 :Absent;
     page :group {
@@ -251,6 +281,7 @@ struct ListResult {
 }
 
 struct ReadResult {
+  # One record, or which hop was missing.
   union {
     absent @0 :Absent;
     found :group {
@@ -261,6 +292,7 @@ struct ReadResult {
 }
 
 struct InfoResult {
+  # A repository, or why there is none.
   union {
     absent @0 :Absent;
     info @1 :RepoInfo;
@@ -268,6 +300,7 @@ struct InfoResult {
 }
 
 struct CollectionsResult {
+  # All collections of a repository, or why there are none.
   union {
     absent @0 :Absent;
     found :group {
@@ -278,6 +311,7 @@ struct CollectionsResult {
 }
 
 struct CollectionInfo {
+  # A collection and its size.
   nsid @0 :Text;
   records @1 :UInt64;
 }
@@ -307,6 +341,7 @@ struct Verdict {
   checked @3 :Int64;    # valid: when
 
   enum Outcome {
+    # What a check of the signature came to.
     unchecked @0;       # no key was given: hashes and structure are proven, the signature is not
     valid @1;
     legacyCommit @2;    # a commit of version 2, from an old export
@@ -314,6 +349,7 @@ struct Verdict {
 }
 
 struct RepoInfo {
+  # A repository at one revision.
   source @0 :Source;
   records @1 :UInt64;
   bytesIn @2 :UInt64;
@@ -326,11 +362,13 @@ struct RepoInfo {
 }
 
 interface Importer {
+  # Brings repositories in. What is imported is verified first: hashes, tree, commit.
   importCar @0 (options :ImportOptions, progress :Progress) -> (sink :CarSink);
   # One import a sink. `progress` may be null.
 }
 
 struct ImportOptions {
+  # What to take and what to refuse. Unset asks for the hashes, the tree and the commit's form to be right, no more.
   did @0 :Text;               # refuse another repository with `wrongDid`; empty takes any
   didDocument @1 :Data;       # the account's, JSON: the commit's signature is checked with its key; empty leaves it unchecked
   requireSignature @2 :Bool;  # refuse a commit that no key was given for
@@ -339,6 +377,8 @@ struct ImportOptions {
 }
 
 interface CarSink {
+  # Takes one CAR. It is this client's place among the imports that run at once, from the first write until `done` or
+  # until it is dropped.
   write @0 (bytes :Data) -> stream;
   # The CAR's bytes in order, at most About.chunkBytesMax a call; borders mean nothing. An error would break the
   # stream and `done` with it, so what is wrong with the bytes is said by `done` alone: once the import has ended,
@@ -352,6 +392,7 @@ interface CarSink {
 }
 
 struct ImportResult {
+  # How an import ended. Each arm is a full answer; an exception says that it could not be carried out.
   union {
     rejected @0 :Rejection;
     imported @1 :ImportReport;
@@ -366,6 +407,7 @@ struct Rejection {
 }
 
 struct ImportReport {
+  # What was taken in.
   info @0 :RepoInfo;
   blocks @1 :UInt64;        # of the CAR
   collections @2 :List(CollectionInfo);
@@ -377,6 +419,7 @@ interface Progress {
   # At most one call is outstanding; newer figures replace unsent ones. `total` is 0 while it is not known.
 
   enum Phase {
+    # Where an import is. They come in this order.
     receiving @0;   # bytes of the CAR
     packing @1;     # records verified along the MST and written
     committing @2;
@@ -399,6 +442,7 @@ interface Keeper {
 }
 
 struct DeleteResult {
+  # What was deleted.
   union {
     absent @0 :Absent;
     deleted :group {
@@ -410,6 +454,7 @@ struct DeleteResult {
 }
 
 struct CompactResult {
+  # What compacting came to.
   union {
     absent @0 :Absent;
     compacted :group {
@@ -428,6 +473,7 @@ interface CheckWatcher {
   # At most one call is outstanding; newer figures replace unsent ones. `records` counts records that were decoded.
 
   enum Phase {
+    # Where a check is.
     segments @0;    # whole files
     repos @1;       # their rows and trees
   }

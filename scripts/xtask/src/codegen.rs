@@ -46,7 +46,8 @@ pub fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
-fn schema_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// Returns the schemas of a folder by name.
+pub fn schema_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

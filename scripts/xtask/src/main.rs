@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's own tasks, in Rust, so that they need nothing installed.
 
+mod check_schema;
 mod codegen;
 mod kill_loop;
 
@@ -20,6 +21,12 @@ enum Task {
         /// Change nothing; fail if the checked-in code is not what the schemas give
         #[arg(long)]
         check: bool,
+    },
+    /// Check that the schemas keep to EVOLUTION.md: additions only since the last release
+    CheckSchema {
+        /// Compare with this commit or tag, not with the last release
+        #[arg(long, value_name = "REF")]
+        against: Option<String>,
     },
     /// Kill a serving store at random moments under load, and check that it lost nothing it had acknowledged
     KillLoop(kill_loop::Options),
@@ -42,6 +49,7 @@ enum Task {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Codegen { check } => codegen::run(check),
+        Task::CheckSchema { against } => check_schema::run(against.as_deref()),
         Task::Bench { args } => bench(&args),
         Task::KillLoop(options) => kill_loop::run(&options),
         Task::Gen { args } => generate(&["--release"], &args).map(|said| print!("{said}")),
