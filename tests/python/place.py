@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import json
 import pathlib
@@ -74,6 +75,16 @@ async def eventually(what, condition):
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, f"never: {what}"
         await asyncio.sleep(0.01)
+
+
+async def released(reference):
+    """Waits until the server has let go of an object of ours that nobody here holds any more: a weak reference to it."""
+
+    def gone():
+        gc.collect()
+        return reference() is None
+
+    await eventually("the server lets go of it", gone)
 
 
 @contextlib.contextmanager

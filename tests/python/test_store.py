@@ -1,13 +1,12 @@
 """Revisions, scans, watches, threads and what a session has used."""
 
 import asyncio
-import gc
 import weakref
 
 import blocks
 import carrack
 import values
-from place import dropped, eventually, fails, happens, task
+from place import dropped, eventually, fails, happens, released, task
 from recorder import Recorder
 
 NOTES = "com.example.note"
@@ -110,12 +109,7 @@ async def test_a_scan_that_is_dropped_stops(place):
         await dropped(scanning)
         del scanning
         may_answer.set()
-
-        def released():
-            gc.collect()
-            return alive() is None
-
-        await eventually("the server releases the sink", released)
+        await released(alive)
         assert 0 < len(records) < total
         assert (await repo.info()).which() == "info"
 
@@ -148,12 +142,8 @@ async def test_a_watch_tells_of_changes(place):
         await eventually("the end is told", lambda: (did, "repoDeleted", "") in changes)
         assert {change[0] for change in changes} == {did}
         del watch
-
-        def released():
-            gc.collect()
-            return alive() is None
-
-        await eventually("a watch that is dropped lets go of its listener", released)
+        # A watch that is dropped lets go of its listener.
+        await released(alive)
 
 
 def thread(did, outside):

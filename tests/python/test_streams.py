@@ -6,7 +6,7 @@ import weakref
 
 import blocks
 import carrack
-from place import dropped, eventually, happens, task
+from place import dropped, happens, released, task
 
 
 class Progress(carrack.store.Progress.Server):
@@ -126,13 +126,8 @@ async def test_an_export_that_is_dropped_stops(place):
         del exporting
         assert (await repo.info()).which() == "info"
         may_answer.set()
-
-        def released():
-            gc.collect()
-            return alive() is None
-
         # What was on the way has come in; then the server let go of the sink.
-        await eventually("the server releases the sink", released)
+        await released(alive)
         assert len(car) < len(place.big_car), "an export that nobody waits for went on to its end"
         assert (await repo.info()).which() == "info"
 
@@ -165,9 +160,13 @@ async def test_a_check_that_is_dropped_ends(place):
                 file.write(bytes([byte ^ 1]))
             keeper = session.keeper().keeper
             watcher = Watcher(stuck=True)
+            alive, was_told = weakref.ref(watcher), watcher.was_told
             checking = task(keeper.check(True, watcher))
-            await happens(watcher.was_told, checking)
+            del watcher
+            await happens(was_told, checking)
             await dropped(checking)
+            del checking
+            await released(alive)
             # Nothing waits for the one that was let go.
             watcher = Watcher(stuck=False)
             report = (await keeper.check(True, watcher)).report
