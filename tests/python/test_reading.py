@@ -111,7 +111,8 @@ async def test_fields_are_read_without_the_rest(place):
 async def test_a_listing_goes_on_at_its_cursor(place):
     keys = sorted(path.split("/")[1] for path in place.records if path.startswith(f"{POSTS}/"))
     want = {"form": "none"}
-    async with place.repo() as repo:
+    async with place.session() as session:
+        repo = session.store().store.repo(place.did).repo
         posts = repo.collection(POSTS).collection
 
         async def listed(range, limit):
@@ -120,6 +121,8 @@ async def test_a_listing_goes_on_at_its_cursor(place):
         assert await listed({}, 7) == keys
         assert await listed({"reverse": True}, 1000) == keys[::-1]
         assert await listed({"from": keys[3], "before": keys[9]}, 4) == keys[3:9]
+        longest = (await repo.list({}, want, {"limit": 1_000_000})).page
+        assert len(longest.records) == (await session.about()).about.listRecordsMax
         first = (await posts.list({}, want, {"limit": 2})).page
         with fails("FAILED", "invalidArgument"):
             # A cursor is of the listing that gave it.

@@ -7,7 +7,11 @@ use super::model::{Body, Field, FieldKind, Interface, Method, Node, Schema, Stru
 
 /// Returns what broke, a line each.
 pub fn breaks(old: &Schema, new: &Schema) -> Vec<String> {
-    let mut comparison = Comparison { old, new, broken: Vec::new() };
+    let mut comparison = Comparison {
+        old,
+        new,
+        broken: Vec::new(),
+    };
     for node in old.nodes() {
         comparison.node(node);
     }
@@ -31,7 +35,11 @@ impl Comparison<'_> {
         }
         let path = path(old);
         let Some(new) = self.new.node(old.id) else {
-            let namesake = self.new.nodes().into_iter().find(|new| new.file == old.file && new.name == old.name);
+            let namesake = self
+                .new
+                .nodes()
+                .into_iter()
+                .find(|new| new.file == old.file && new.name == old.name);
             return self.say(match namesake {
                 Some(new) => format!("{path}: its id was @{:#x} and is @{:#x}", old.id, new.id),
                 None => format!("{path}: was removed"),
@@ -57,8 +65,12 @@ impl Comparison<'_> {
             match new.get(number) {
                 Some(now) if may_be_named(name, now) => {}
                 now => self.say(match (new.iter().position(|other| other == name), now) {
-                    (Some(moved), _) => format!("{path}.{name}: the {first}{what} was @{number} and is @{moved}"),
-                    (None, Some(now)) => format!("{path}.{name}: the {first}{what} is called {now} now"),
+                    (Some(moved), _) => {
+                        format!("{path}.{name}: the {first}{what} was @{number} and is @{moved}")
+                    }
+                    (None, Some(now)) => {
+                        format!("{path}.{name}: the {first}{what} is called {now} now")
+                    }
                     (None, None) => format!("{path}.{name}: the {first}{what} was removed"),
                 }),
             }
@@ -71,7 +83,12 @@ impl Comparison<'_> {
                 self.say(format!("{path}: does not extend @{superclass:#x} any more"));
             }
         }
-        let names = |methods: &[Method]| methods.iter().map(|method| method.name.clone()).collect::<Vec<_>>();
+        let names = |methods: &[Method]| {
+            methods
+                .iter()
+                .map(|method| method.name.clone())
+                .collect::<Vec<_>>()
+        };
         self.names(path, "method", &names(&old.methods), &names(&new.methods));
         for (old, new) in old.methods.iter().zip(&new.methods) {
             // One of another name has been told, and is not worth its parameters.
@@ -114,23 +131,47 @@ impl Comparison<'_> {
     }
 
     fn slot(&mut self, path: &str, old: &Field, new: &Struct) {
-        let FieldKind::Slot { ordinal, offset, of, default } = &old.kind else { return };
+        let FieldKind::Slot {
+            ordinal,
+            offset,
+            of,
+            default,
+        } = &old.kind
+        else {
+            return;
+        };
         let same = |field: &&Field| matches!(&field.kind, FieldKind::Slot { ordinal: o, .. } if o == ordinal);
         let Some(field) = new.fields.iter().find(same) else {
-            return self.say(match new.fields.iter().find(|field| field.name == old.name) {
-                Some(Field { kind: FieldKind::Slot { ordinal: now, .. }, .. }) => {
-                    format!("{path}: was @{ordinal} and is @{now}")
-                }
-                Some(_) => format!("{path}: became a group"),
-                None => format!("{path}: @{ordinal} was removed"),
-            });
+            return self.say(
+                match new.fields.iter().find(|field| field.name == old.name) {
+                    Some(Field {
+                        kind: FieldKind::Slot { ordinal: now, .. },
+                        ..
+                    }) => {
+                        format!("{path}: was @{ordinal} and is @{now}")
+                    }
+                    Some(_) => format!("{path}: became a group"),
+                    None => format!("{path}: @{ordinal} was removed"),
+                },
+            );
         };
-        let FieldKind::Slot { offset: offset_now, of: of_now, default: default_now, .. } = &field.kind else { return };
+        let FieldKind::Slot {
+            offset: offset_now,
+            of: of_now,
+            default: default_now,
+            ..
+        } = &field.kind
+        else {
+            return;
+        };
         if !may_be_named(&old.name, &field.name) {
             return self.say(format!("{path}: @{ordinal} is called {} now", field.name));
         }
         if of.key != of_now.key {
-            return self.say(format!("{path}: was of type {} and is of {}", of.text, of_now.text));
+            return self.say(format!(
+                "{path}: was of type {} and is of {}",
+                of.text, of_now.text
+            ));
         }
         if default != default_now {
             self.say(format!("{path}: has another default"));
@@ -162,7 +203,9 @@ impl Comparison<'_> {
     fn arm(&mut self, path: &str, old: &Field, new: &Field) {
         match (old.arm, new.arm) {
             (was, is) if was == is => {}
-            (Some(was), Some(is)) => self.say(format!("{path}: was arm {was} of the union and is arm {is}")),
+            (Some(was), Some(is)) => self.say(format!(
+                "{path}: was arm {was} of the union and is arm {is}"
+            )),
             (Some(_), None) => self.say(format!("{path}: was an arm of the union")),
             (None, _) => self.say(format!("{path}: became an arm of a union")),
         }
@@ -171,7 +214,11 @@ impl Comparison<'_> {
 
 /// Returns a declaration's place for people, such as `store.capnp: Repo`.
 pub fn path(node: &Node) -> String {
-    if node.name.is_empty() { node.file.clone() } else { format!("{}: {}", node.file, node.name) }
+    if node.name.is_empty() {
+        node.file.clone()
+    } else {
+        format!("{}: {}", node.file, node.name)
+    }
 }
 
 /// Says whether what was called `old` may be called `new`: the same, or retired. A type's name is dotted.
@@ -185,7 +232,11 @@ fn retired(name: &str) -> String {
     let mut letters = last.chars();
     match letters.next() {
         Some(first) if first.is_uppercase() => format!("{scope}Deprecated{last}"),
-        Some(first) => format!("{scope}deprecated{}{}", first.to_uppercase(), letters.as_str()),
+        Some(first) => format!(
+            "{scope}deprecated{}{}",
+            first.to_uppercase(),
+            letters.as_str()
+        ),
         None => name.to_owned(),
     }
 }

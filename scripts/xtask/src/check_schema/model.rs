@@ -165,12 +165,17 @@ impl Docs {
                 declarations.push(info.get_id());
             }
             for (number, member) in info.get_members()?.iter().enumerate() {
-                if member.has_doc_comment() && !member.get_doc_comment()?.to_str()?.trim().is_empty() {
+                if member.has_doc_comment()
+                    && !member.get_doc_comment()?.to_str()?.trim().is_empty()
+                {
                     members.push((info.get_id(), number));
                 }
             }
         }
-        Ok(Self { declarations, members })
+        Ok(Self {
+            declarations,
+            members,
+        })
     }
 }
 
@@ -193,7 +198,8 @@ fn body(node: node::Reader<'_>, names: &Names, docs: &Docs) -> Result<Body> {
             }
             Body::Struct(Struct {
                 is_part: found.get_is_group() || node.get_scope_id() == 0,
-                union_at: (found.get_discriminant_count() > 0).then(|| found.get_discriminant_offset()),
+                union_at: (found.get_discriminant_count() > 0)
+                    .then(|| found.get_discriminant_offset()),
                 fields,
             })
         }
@@ -207,9 +213,16 @@ fn body(node: node::Reader<'_>, names: &Names, docs: &Docs) -> Result<Body> {
         node::Interface(found) => {
             let mut methods = Vec::new();
             for (number, method) in found.get_methods()?.iter().enumerate() {
-                methods.push(read_method(method, docs.members.contains(&(node.get_id(), number)))?);
+                methods.push(read_method(
+                    method,
+                    docs.members.contains(&(node.get_id(), number)),
+                )?);
             }
-            let extends = found.get_superclasses()?.iter().map(|superclass| superclass.get_id()).collect();
+            let extends = found
+                .get_superclasses()?
+                .iter()
+                .map(|superclass| superclass.get_id())
+                .collect();
             Body::Interface(Interface { extends, methods })
         }
         node::Const(found) => Body::Other(format!("{:?}", found.get_value()?)),
@@ -233,7 +246,11 @@ fn read_field(field: field::Reader<'_>, names: &Names) -> Result<Field> {
         }
     };
     let arm = field.get_discriminant_value();
-    Ok(Field { name: field.get_name()?.to_string()?, arm: (arm != NO_ARM).then_some(arm), kind })
+    Ok(Field {
+        name: field.get_name()?.to_string()?,
+        arm: (arm != NO_ARM).then_some(arm),
+        kind,
+    })
 }
 
 fn read_method(method: method::Reader<'_>, documented: bool) -> Result<Method> {
@@ -247,10 +264,18 @@ fn read_method(method: method::Reader<'_>, documented: bool) -> Result<Method> {
 }
 
 fn read_type(of: type_::Reader<'_>, names: &Names) -> Result<Type> {
-    let plain = |text: &str| Type { key: text.into(), text: text.into() };
+    let plain = |text: &str| Type {
+        key: text.into(),
+        text: text.into(),
+    };
     let named = |id: u64| -> Result<Type> {
-        let text = names.get(&id).context("a type that the compiler does not name")?;
-        Ok(Type { key: format!("@{id:#x}"), text: text.clone() })
+        let text = names
+            .get(&id)
+            .context("a type that the compiler does not name")?;
+        Ok(Type {
+            key: format!("@{id:#x}"),
+            text: text.clone(),
+        })
     };
     Ok(match of.which()? {
         type_::Void(()) => plain("Void"),
@@ -270,7 +295,10 @@ fn read_type(of: type_::Reader<'_>, names: &Names) -> Result<Type> {
         type_::AnyPointer(_) => plain("AnyPointer"),
         type_::List(list) => {
             let of = read_type(list.get_element_type()?, names)?;
-            Type { key: format!("List({})", of.key), text: format!("List({})", of.text) }
+            Type {
+                key: format!("List({})", of.key),
+                text: format!("List({})", of.text),
+            }
         }
         type_::Enum(found) => named(found.get_type_id())?,
         type_::Struct(found) => named(found.get_type_id())?,

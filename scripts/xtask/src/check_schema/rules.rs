@@ -22,7 +22,11 @@ pub fn check(schema: &Schema) -> Vec<String> {
     let mut broken = Vec::new();
     for node in schema.nodes() {
         let path = path(node);
-        broken.extend(check_node(node).into_iter().map(|what| format!("{path}{what}")));
+        broken.extend(
+            check_node(node)
+                .into_iter()
+                .map(|what| format!("{path}{what}")),
+        );
     }
     broken
 }
@@ -39,14 +43,21 @@ fn check_node(node: &Node) -> Vec<String> {
     match &node.body {
         Body::File | Body::Other(_) => {}
         Body::Struct(found) => check_struct(found, &mut broken),
-        Body::Enum(enumerants) => check_first(enumerants.first().map(String::as_str), "enumerant", &mut broken),
+        Body::Enum(enumerants) => check_first(
+            enumerants.first().map(String::as_str),
+            "enumerant",
+            &mut broken,
+        ),
         Body::Interface(found) => {
             for method in &found.methods {
                 if !method.documented {
                     broken.push(format!(".{}: has no comment", method.name));
                 }
                 if method.results.is_none() && !node.name.ends_with("Sink") {
-                    broken.push(format!(".{}: only what is called a Sink takes a stream", method.name));
+                    broken.push(format!(
+                        ".{}: only what is called a Sink takes a stream",
+                        method.name
+                    ));
                 }
             }
         }
@@ -63,6 +74,9 @@ fn check_struct(found: &Struct, broken: &mut Vec<String>) {
 
 fn check_first(first: Option<&str>, what: &str, broken: &mut Vec<String>) {
     if let Some(name) = first.filter(|name| !HARMLESS.contains(name)) {
-        broken.push(format!(".{name}: is the first {what}, and not one of {}", HARMLESS.join(", ")));
+        broken.push(format!(
+            ".{name}: is the first {what}, and not one of {}",
+            HARMLESS.join(", ")
+        ));
     }
 }
