@@ -40,9 +40,9 @@ class Place:
         async with self.session() as session:
             yield session.store().store.repo(self.did).repo
 
-    def another_server(self):
+    def another_server(self, *options):
         """A server for a test that ends it, fills it or damages its files."""
-        return Server(self.binary, self.work / f"data-{next(self.folders)}")
+        return Server(self.binary, self.work / f"data-{next(self.folders)}", options)
 
 
 def task(promise):

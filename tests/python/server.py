@@ -9,11 +9,11 @@ import subprocess
 class Server:
     """Runs while it is entered. Addresses are as the binary prints them."""
 
-    def __init__(self, binary, folder):
-        self.binary, self.folder = binary, pathlib.Path(folder)
+    def __init__(self, binary, folder, options=()):
+        self.binary, self.folder, self.options = binary, pathlib.Path(folder), options
 
     def __enter__(self):
-        command = [self.binary, "--json", "--data", self.folder, "serve", "--listen", "127.0.0.1:0"]
+        command = [self.binary, "--json", "--data", self.folder, "serve", "--listen", "127.0.0.1:0", *self.options]
         self.log = open(f"{self.folder}.log", "ab")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log)
         try:

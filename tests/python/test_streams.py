@@ -175,7 +175,7 @@ async def test_a_check_that_is_dropped_ends(place):
 
 
 async def test_a_dropped_upload_leaves_nothing_and_frees_its_place(place):
-    with place.another_server() as server:
+    with place.another_server("--import-wait", "0") as server:
         async with carrack.connect(server.unix) as gate:
             session = gate.login("").session
             importer = session.importer().importer
