@@ -1,6 +1,8 @@
 @0xe8d1750c9b3f2a64;
 # Values of the catalog's tables (DATA/catalog.redb), in Cap'n Proto's packed form: most numbers are small.
 
+using Grant = import "grant.capnp";
+
 struct RepoEntry {
   # Table `repos`, keyed by DID: the revisions that are held, where they lie, and what is known of the account.
   extents @0 :List(RepoExtent);   # newest first; the last one is no diff
@@ -56,4 +58,31 @@ struct SegmentEntry {
   extents @2 :UInt32;       # how many those are; at none the file goes
   purgeBy @3 :Int64;        # it holds something deleted and must be rewritten before; microseconds, 0 if not
   cold @4 :Bool;            # its pages are compressed
+}
+
+struct GrantEntry {
+  # Table `grants`, keyed by the ULID's 16 bytes: authority that was handed on and not taken back.
+  parentHigh @0 :UInt64;    # the ULID of the grant it was made from; 0 for the owner's
+  parentLow @1 :UInt64;
+  label @2 :Text;
+  scope @3 :Grant.Scope;    # as it was cut to its issuer's
+  created @4 :Int64;        # microseconds since the Unix epoch
+  tokensMade @5 :UInt64;    # ids of tokens are counted up and not given twice
+}
+
+struct GrantUse {
+  # Table `grantUse`, keyed as `grants`: what was used, a few seconds old at the most.
+  calls @0 :UInt64;
+  bytes @1 :UInt64;
+  lastUsed @2 :Int64;       # microseconds since the Unix epoch; 0: never
+}
+
+struct TokenEntry {
+  # Table `tokens`, keyed by the SHA-256 of its secret bytes.
+  grantHigh @0 :UInt64;     # the ULID of the grant it opens
+  grantLow @1 :UInt64;
+  id @2 :UInt64;
+  label @3 :Text;
+  created @4 :Int64;        # microseconds since the Unix epoch
+  lastUsed @5 :Int64;       # as above; 0: never
 }

@@ -7,7 +7,7 @@
 using Store = import "store.capnp";
 
 interface Grants {
-  # The grants that descend from this session's.
+  # The grants that descend from this session's. It must be allowed to `grant`, for this and for every method here.
   issue @0 (scope :Scope, label :Text) -> (session :Store.Session, grant :Grant);
   # Makes a grant: a session to give away on this connection, and the handle that controls it. `denied` if the scope is
   # wider than this session's. When this answers, the grant survives a crash. It lives until it expires or is revoked.
@@ -51,7 +51,7 @@ struct Scope {
     blobs @3 :Bool;     # no method needs it yet
     prove @4 :Bool;     # proofs; they show the keys and CIDs beside a record, so all collections must be allowed too
     export @5 :Bool;    # whole repositories, so all collections must be allowed too
-    import @6 :Bool;    # new revisions of the repositories; of all collections, as they come
+    import @6 :Bool;    # new revisions of the repositories; they are of all collections, so all must be allowed too
     delete @7 :Bool;
     grant @8 :Bool;     # hand on a part of this
     maintain @9 :Bool;  # compact and check the store, which is of all repositories
@@ -96,6 +96,7 @@ struct GrantInfo {
 
 struct Usage {
   # What a grant has used, with its descendants. It is written down every few seconds: a crash loses the last of them.
+  # The owner's is not counted.
   calls @0 :UInt64;
   bytes @1 :UInt64;
   lastUsed @2 :Int64;   # 0: never

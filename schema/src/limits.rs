@@ -187,6 +187,48 @@ const _: () = assert!(
 /// Most field paths in one projection.
 pub const FIELDS_MAX: usize = 64;
 
+// --- grants
+
+/// Grants that a store holds. The largest scopes of so many take 256 MiB, and most are a hundredth of that.
+pub const GRANTS_MAX: usize = 4_096;
+/// Grants that may descend from one: whoever hands on a part of what it was given cannot fill the store.
+pub const GRANT_DESCENDANTS_MAX: usize = 256;
+/// How often a grant can be handed on. A call is charged to each on the way up.
+pub const GRANT_DEPTH_MAX: usize = 16;
+/// Tokens that open one grant.
+pub const GRANT_TOKENS_MAX: usize = 16;
+/// Longest label of a grant or a token.
+pub const GRANT_LABEL_BYTES_MAX: usize = 128;
+/// Most DIDs, and most NSIDs, that one scope names.
+pub const SELECTION_ENTRIES_MAX: usize = 1_000;
+/// Bytes of all names in one selection: as many `did:plc` as there may be entries.
+pub const SELECTION_BYTES_MAX: usize = 32 * KIB;
+const _: () = assert!(SELECTION_ENTRIES_MAX * 32 <= SELECTION_BYTES_MAX);
+const _: () = assert!(GRANTS_MAX * 2 * SELECTION_BYTES_MAX <= 256 * MIB);
+/// Seconds after which what grants used is on the disk: a crash gives back no more than that. The thread that writes it
+/// down looks every [`BOOKS_SECONDS`].
+pub const GRANT_USE_SECONDS_MAX: u64 = 5;
+/// Seconds between two looks at what was used and at what the audit log has to tell.
+pub const BOOKS_SECONDS: u64 = 2;
+const _: () = assert!(2 * BOOKS_SECONDS < GRANT_USE_SECONDS_MAX);
+/// Hours that a grant is listed after it expired; then it is forgotten.
+pub const GRANT_EXPIRED_HOURS: i64 = 24 * 7;
+
+// --- the audit log
+
+/// Length at which a file of the audit log is full and the next one begins.
+pub const AUDIT_FILE_BYTES_MAX: u64 = 16 << 20;
+/// Files of the audit log, the one that is written among them: 128 MiB.
+pub const AUDIT_FILES_MAX: usize = 8;
+/// Bytes of lines that wait to be written; what comes beyond is counted, and the count is a line. Writing them takes
+/// milliseconds, every [`BOOKS_SECONDS`].
+pub const AUDIT_QUEUED_BYTES_MAX: usize = 4 * MIB;
+/// What reads come to is told of each grant, operation and repo; of more than so many at once the rest is told without
+/// naming the repos.
+pub const AUDIT_READS_MAX: usize = 4_096;
+/// Refusals and failed logins that have a line of their own, each second; the others are counted.
+pub const AUDIT_REFUSALS_PER_SECOND: u64 = 20;
+
 // --- MCP
 
 /// Bytes of text an answer holds when the caller names no limit.

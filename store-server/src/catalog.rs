@@ -10,6 +10,7 @@
 mod backend;
 pub(crate) mod entry;
 mod frozen;
+mod grant;
 
 use std::io;
 use std::ops::Bound;
@@ -24,6 +25,7 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use self::backend::Backend;
 pub(crate) use self::entry::{Deletions, ExtentEntry, RepoEntry, SegmentEntry, SegmentId};
 use self::frozen::Frozen;
+pub(crate) use self::grant::{GrantEntry, GrantUse, TokenEntry};
 use crate::commit_queue::CommitQueue;
 use crate::entropy::random;
 use crate::error::{Error, Result, damaged};
@@ -41,7 +43,7 @@ const CACHE_BYTES: usize = if cfg!(test) { 8 << 10 } else { 8 << 20 };
 const COMPACT_BYTES_MAX: u64 = 64 << 20;
 
 /// Version of the tables below. Another one is refused.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 const REPOS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("repos");
 const SEGMENTS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("segments");
@@ -49,6 +51,12 @@ const HANDLES: TableDefinition<'_, &str, &str> = TableDefinition::new("handles")
 /// Records that somebody deleted, by [`deletion_key`]; the value is when they must be off the disk, in microseconds
 /// since the Unix epoch. A row stays after that: the same record never comes back.
 const DELETIONS: TableDefinition<'_, &[u8], i64> = TableDefinition::new("deletions");
+/// By the ULID of the grant; so is the next.
+const GRANTS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("grants");
+/// Apart from the grants, because it is written every few seconds and scopes are long.
+const GRANT_USE: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("grantUse");
+/// By the SHA-256 of the token.
+const TOKENS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("tokens");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 const META_FORMAT: &str = "format";
@@ -65,6 +73,14 @@ pub(crate) struct Catalog {
     is_frozen: AtomicBool,
     queue: CommitQueue<Change>,
     cursor_key: [u8; CURSOR_KEY_BYTES],
+}
+
+/// All that the catalog knows of grants.
+#[derive(Debug, Default)]
+pub(crate) struct StoredGrants {
+    /// In the order of their ids: a parent before its children.
+    pub(crate) grants: Vec<(ulid::Ulid, GrantEntry, GrantUse)>,
+    pub(crate) tokens: Vec<([u8; 32], TokenEntry)>,
 }
 
 /// Makes a change. False if it failed half way, so that others cannot be committed with it either.
@@ -203,6 +219,32 @@ impl Catalog {
                 segments.push((id, SegmentEntry::decode(bytes.value())?));
             }
             Ok(segments)
+        })
+    }
+
+    /// Returns all grants in the order they were made, what was used of them, and the tokens that open them.
+    pub(crate) fn grants(&self) -> Result<StoredGrants> {
+        guarded(|| {
+            let transaction = self.database().begin_read()?;
+            let used = transaction.open_table(GRANT_USE)?;
+            let mut stored = StoredGrants::default();
+            for row in transaction.open_table(GRANTS)?.iter()? {
+                let (id, bytes) = row?;
+                let entry = GrantEntry::decode(bytes.value())?;
+                let used = used.get(id.value())?;
+                let used = used.map_or_else(
+                    || Ok(GrantUse::default()),
+                    |bytes| GrantUse::decode(bytes.value()),
+                );
+                let id = ulid::Ulid::from_bytes(id.value());
+                stored.grants.push((id, entry, used?));
+            }
+            for row in transaction.open_table(TOKENS)?.iter()? {
+                let (hash, bytes) = row?;
+                let entry = TokenEntry::decode(bytes.value())?;
+                stored.tokens.push((hash.value(), entry));
+            }
+            Ok(stored)
         })
     }
 
@@ -431,6 +473,9 @@ fn prepare(database: &redb::Database, has_segments: bool) -> Result<[u8; CURSOR_
         transaction.open_table(SEGMENTS)?;
         transaction.open_table(HANDLES)?;
         transaction.open_table(DELETIONS)?;
+        transaction.open_table(GRANTS)?;
+        transaction.open_table(GRANT_USE)?;
+        transaction.open_table(TOKENS)?;
         meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
         meta.insert(META_CURSOR_KEY, &key[..])?;
     }
@@ -474,6 +519,9 @@ pub(crate) struct Tables<'t> {
     segments: redb::Table<'t, [u8; 16], &'static [u8]>,
     handles: redb::Table<'t, &'static str, &'static str>,
     deletions: redb::Table<'t, &'static [u8], i64>,
+    grants: redb::Table<'t, [u8; 16], &'static [u8]>,
+    grant_use: redb::Table<'t, [u8; 16], &'static [u8]>,
+    tokens: redb::Table<'t, [u8; 32], &'static [u8]>,
     /// Counts what was written.
     writes: u64,
     retired: Vec<SegmentId>,
@@ -486,6 +534,9 @@ impl<'t> Tables<'t> {
             segments: transaction.open_table(SEGMENTS)?,
             handles: transaction.open_table(HANDLES)?,
             deletions: transaction.open_table(DELETIONS)?,
+            grants: transaction.open_table(GRANTS)?,
+            grant_use: transaction.open_table(GRANT_USE)?,
+            tokens: transaction.open_table(TOKENS)?,
             writes: 0,
             retired: Vec::new(),
         })
@@ -603,6 +654,62 @@ impl<'t> Tables<'t> {
         self.writes += 1;
         self.deletions.insert(key.as_slice(), by)?;
         Ok(true)
+    }
+
+    /// Returns whose handle this is.
+    pub(crate) fn claimant(&self, handle: &str) -> Result<Option<Did>> {
+        let did = self.handles.get(handle)?.map(|did| did.value().parse());
+        did.transpose()
+            .map_err(|error| damaged("a handle's row in the catalog", error))
+    }
+
+    /// Writes a grant's row.
+    pub(crate) fn put_grant(&mut self, id: ulid::Ulid, entry: &GrantEntry) -> Result<()> {
+        self.writes += 1;
+        self.grants.insert(id.to_bytes(), &entry.encode()?[..])?;
+        Ok(())
+    }
+
+    /// Removes a grant, what is known of its use, and the tokens that open it.
+    pub(crate) fn remove_grant(&mut self, id: ulid::Ulid, tokens: &[[u8; 32]]) -> Result<()> {
+        self.writes += 1;
+        self.grants.remove(id.to_bytes())?;
+        self.grant_use.remove(id.to_bytes())?;
+        for token in tokens {
+            self.tokens.remove(token)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what was used of a grant, if it is there still.
+    pub(crate) fn put_use(&mut self, id: ulid::Ulid, used: GrantUse) -> Result<()> {
+        if self.grants.get(id.to_bytes())?.is_some() {
+            self.writes += 1;
+            self.grant_use.insert(id.to_bytes(), &used.encode()?[..])?;
+        }
+        Ok(())
+    }
+
+    /// Writes a token's row.
+    pub(crate) fn put_token(&mut self, hash: &[u8; 32], entry: &TokenEntry) -> Result<()> {
+        self.writes += 1;
+        self.tokens.insert(hash, &entry.encode()?[..])?;
+        Ok(())
+    }
+
+    /// Writes down that a token was used, if it is there still.
+    pub(crate) fn touch_token(&mut self, hash: &[u8; 32], entry: &TokenEntry) -> Result<()> {
+        if self.tokens.get(hash)?.is_none() {
+            return Ok(());
+        }
+        self.put_token(hash, entry)
+    }
+
+    /// Removes a token; false if there was none.
+    pub(crate) fn remove_token(&mut self, hash: &[u8; 32]) -> Result<bool> {
+        let was_there = self.tokens.remove(hash)?.is_some();
+        self.writes += u64::from(was_there);
+        Ok(was_there)
     }
 }
 

@@ -13,6 +13,7 @@ mod signature;
 mod spool;
 
 use std::io::Read;
+use std::sync::Arc;
 
 use carrack_repo::{AnyCommit, CarBlocks, CarLimits, VerifiedRef};
 use carrack_schema::limits::{IMPORT_ATTEMPTS_MAX, REV_AHEAD_MICROS_MAX};
@@ -27,6 +28,24 @@ use crate::catalog::RepoEntry;
 use crate::error::{Error, Result};
 use crate::store::{CollectionCount, Store, Summary};
 use crate::verdict::Status;
+
+/// Who says whether an import may be made, and may still be.
+pub trait ImportGuard: Send + Sync + std::fmt::Debug {
+    /// Says whether a repo may be imported. Asked once its commit is known, before anything is written.
+    ///
+    /// # Errors
+    /// Why not; the import ends with it.
+    fn admit(&self, did: &Did) -> Result<()>;
+
+    /// Says whether the import may go on. Asked now and then, and last by the change that makes it true.
+    ///
+    /// # Errors
+    /// Why not; the import ends with it, and leaves nothing.
+    fn check(&self) -> Result<()>;
+
+    /// Says whether a claim of a handle may take it from the repo that has it.
+    fn may_take_from(&self, claimant: &Did) -> bool;
+}
 
 /// What an import should insist on, and what is known of the account.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +62,14 @@ pub struct ImportRequest {
     pub allow_partial: bool,
     /// The account's status, if known.
     pub status: Option<Status>,
+    /// Asked whether the import may be made; none lets in any.
+    pub guard: Option<Arc<dyn ImportGuard>>,
+}
+
+impl ImportRequest {
+    fn check(&self) -> Result<()> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.check())
+    }
 }
 
 /// What an import is doing.
@@ -109,7 +136,7 @@ impl Store {
         self.check_room(request.size.unwrap_or(0))?;
         let mut blocks = CarBlocks::open(car, CarLimits::default())?;
         let root = blocks.root();
-        let spool = self.receive(&mut blocks, request.size.unwrap_or(0), &mut progress)?;
+        let spool = self.receive(&mut blocks, request, &mut progress)?;
         let Some(commit_block) = spool.get(&root)? else {
             let words = format!("the CAR does not hold its root {root}");
             return Err(Error::new(Code::Incomplete, words));
@@ -160,7 +187,7 @@ impl Store {
                 spool,
                 known: &known,
                 may_diff: admission == Admission::Newer,
-                allow_partial: import.request.allow_partial,
+                request: import.request,
             },
             progress,
         );
@@ -202,9 +229,10 @@ impl Store {
     fn receive(
         &self,
         blocks: &mut CarBlocks<impl Read>,
-        total: u64,
+        request: &ImportRequest,
         progress: &mut impl FnMut(Progress),
     ) -> Result<Spool> {
+        let total = request.size.unwrap_or(0);
         let mut spool = SpoolWriter::new(
             &self.inner().directory,
             self.inner().settings.import_memory_bytes,
@@ -229,6 +257,7 @@ impl Store {
                 });
             }
             self.check_open()?;
+            request.check()?;
         }
         progress(Progress {
             phase: Phase::Receiving,
@@ -244,6 +273,9 @@ impl Store {
 fn check_expectations(commit: &AnyCommit, request: &ImportRequest, now: i64) -> Result<()> {
     if let Some(expected) = &request.did {
         commit.check_did(expected)?;
+    }
+    if let Some(guard) = &request.guard {
+        guard.admit(commit.did())?;
     }
     commit
         .rev()

@@ -38,7 +38,7 @@ pub use check::{CheckEvent, CheckPhase, CheckProgress, CheckReport, Finding};
 pub use clock::{Clock, SystemClock};
 pub use delete::{DeleteTarget, Deleted};
 pub use error::{Error, Result};
-pub use ingest::{ImportRequest, Outcome, Phase, Progress, Report};
+pub use ingest::{ImportGuard, ImportRequest, Outcome, Phase, Progress, Report};
 pub use owner::{DataFolder, Opened, Owner, Settings, default_folder, open};
 pub use row::Content;
 pub use scan::Matches;

@@ -202,6 +202,8 @@ impl Owner {
     pub fn shutdown(self) {
         self.remove_sockets();
         self.server.shutdown();
+        // Nobody can use it any longer.
+        self.store.write_books();
         // A thread that has given its last answer may be about to let go of the store, and with it of the lock.
         if !wait_until(RELEASE_GRACE, || self.store.is_last()) {
             tracing::warn!("something still uses the store; its folder stays locked until it ends");

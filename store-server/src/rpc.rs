@@ -7,6 +7,7 @@ mod error;
 mod export;
 mod feed;
 mod gate;
+mod grants;
 mod importer;
 mod keeper;
 mod list;
@@ -14,6 +15,7 @@ mod record;
 mod repo;
 mod store;
 mod view;
+mod visible;
 
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::twoparty::VatNetwork;

@@ -1,5 +1,10 @@
 //! [`Stats`]: totals over all that a store holds, from its catalog alone: no segment is opened.
 
+use std::collections::BTreeSet;
+
+use carrack_schema::Did;
+
+use crate::catalog::RepoEntry;
 use crate::error::Result;
 use crate::store::Store;
 
@@ -42,13 +47,7 @@ impl Store {
             ..Stats::default()
         };
         catalog.repos_after("", |_, entry| {
-            stats.repos += 1;
-            stats.revisions += entry.extents.len() as u64;
-            let head = entry.head();
-            stats.records += u64::from(head.records.saturating_sub(head.deleted));
-            stats.bytes_in += head.bytes_in;
-            let stored = entry.extents.iter().map(|each| each.bytes_stored);
-            stats.bytes_stored += stored.sum::<u64>();
+            stats.add(&entry);
             true
         })?;
         for (_, segment) in catalog.segments()? {
@@ -62,5 +61,31 @@ impl Store {
             };
         }
         Ok(stats)
+    }
+
+    /// Returns totals over some repos. What is of the whole store is 0.
+    ///
+    /// # Errors
+    /// As [`stats`](Self::stats).
+    pub(crate) fn stats_among(&self, dids: &BTreeSet<Did>) -> Result<Stats> {
+        let mut stats = Stats::default();
+        for did in dids {
+            if let Some(entry) = self.inner().catalog.repo(did)? {
+                stats.add(&entry);
+            }
+        }
+        Ok(stats)
+    }
+}
+
+impl Stats {
+    fn add(&mut self, entry: &RepoEntry) {
+        self.repos += 1;
+        self.revisions += entry.extents.len() as u64;
+        let head = entry.head();
+        self.records += u64::from(head.records.saturating_sub(head.deleted));
+        self.bytes_in += head.bytes_in;
+        let stored = entry.extents.iter().map(|each| each.bytes_stored);
+        self.bytes_stored += stored.sum::<u64>();
     }
 }

@@ -4,7 +4,7 @@
 //! the repo is imported anew meanwhile. No RPC type appears here; `rpc/` translates. Calls may read from disk and so
 //! block shortly; [`Store::import`] blocks for as long as its input takes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Weak};
 
 use carrack_schema::limits::KEEPERS_MAX;
@@ -12,6 +12,8 @@ use carrack_schema::{Code, Did, Handle, Tid};
 use carrack_segment::{Directory, Lock};
 use tokio::sync::{Semaphore, watch};
 
+use crate::auth::audit::Audit;
+use crate::auth::grants::Grants;
 use crate::catalog::{CURSOR_KEY_BYTES, Catalog, RepoEntry, SegmentId, Tables};
 use crate::chain::{Chain, Link};
 use crate::clock::Clock;
@@ -19,6 +21,7 @@ use crate::entropy::random;
 use crate::error::{Error, Result, damaged};
 use crate::import_queue::{ImportPlace, ImportQueue};
 use crate::merge::Merges;
+use crate::merge::background::Signal;
 use crate::open_segments::OpenSegments;
 use crate::retention::Retention;
 use crate::settings::StoreSettings;
@@ -36,6 +39,10 @@ pub(crate) struct Inner {
     pub(crate) settings: StoreSettings,
     pub(crate) merges: Merges,
     pub(crate) imports: ImportQueue,
+    pub(crate) grants: Grants,
+    pub(crate) audit: Audit,
+    /// Wakes the thread that writes down what was used and done.
+    pub(crate) books: Arc<Signal>,
     /// Places of calls that take long: deletions, compactions, checks.
     pub(crate) keepers: Arc<Semaphore>,
     closing: watch::Sender<bool>,
@@ -47,6 +54,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // Whoever waits for work ends.
         self.merges.signal.raise();
+        self.books.raise();
     }
 }
 
@@ -98,6 +106,9 @@ impl Store {
         directory.sync_dir("").map_err(unusable)?;
         Ok(Self(Arc::new(Inner {
             segments: OpenSegments::new(directory.clone(), settings.segments_open_max),
+            grants: Grants::load(catalog.grants()?, &clock)?,
+            audit: Audit::new(&directory, &clock),
+            books: Arc::default(),
             directory,
             catalog,
             clock,
@@ -254,6 +265,25 @@ impl Store {
         bad_row.map_or(Ok((repos, more)), Err)
     }
 
+    /// As [`repos`](Self::repos), of some repos.
+    pub(crate) fn repos_among(
+        &self,
+        dids: &BTreeSet<Did>,
+        after: &str,
+        limit: usize,
+    ) -> Result<(Vec<Summary>, bool)> {
+        let mut repos = Vec::new();
+        for did in dids.iter().filter(|did| did.as_str() > after) {
+            if let Some(entry) = self.0.catalog.repo(did)? {
+                if repos.len() == limit {
+                    return Ok((repos, true));
+                }
+                repos.push(Summary::new(did.clone(), &entry));
+            }
+        }
+        Ok((repos, false))
+    }
+
     pub(crate) fn cursor_key(&self) -> &[u8; CURSOR_KEY_BYTES] {
         self.0.catalog.cursor_key()
     }
@@ -313,6 +343,7 @@ impl Store {
     pub fn close(&self) {
         self.0.closing.send_replace(true);
         self.0.merges.signal.raise();
+        self.0.books.raise();
     }
 
     /// Returns what tells when the store is closing.

@@ -304,7 +304,7 @@ impl Deletions {
     }
 }
 
-fn halves(bytes: [u8; 16]) -> [u64; 2] {
+pub(super) fn halves(bytes: [u8; 16]) -> [u64; 2] {
     let number = u128::from_be_bytes(bytes);
     [
         u64::try_from(number >> 64).unwrap_or_default(),
@@ -317,14 +317,14 @@ fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-fn pack(message: &Builder<HeapAllocator>) -> Result<Vec<u8>> {
+pub(super) fn pack(message: &Builder<HeapAllocator>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     serialize_packed::write_message(&mut bytes, message)
         .map_err(|error| Error::because(Code::Internal, "a row of the catalog", error))?;
     Ok(bytes)
 }
 
-fn unpack(
+pub(super) fn unpack(
     mut bytes: &[u8],
 ) -> capnp::Result<capnp::message::Reader<capnp::serialize::OwnedSegments>> {
     let options = ReaderOptions {

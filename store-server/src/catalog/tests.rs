@@ -198,7 +198,7 @@ fn another_format_is_refused() {
     drop(catalog);
     let error = Catalog::open(&directory, false).map(|_| ()).unwrap_err();
     assert_eq!(error.code(), Code::Unavailable);
-    assert!(error.to_string().contains("format 2"), "{error}");
+    assert!(error.to_string().contains("format 3"), "{error}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use carrack_schema::{Cid, Code};
 use super::base::Base;
 use super::publish::Known;
 use super::spool::Spool;
-use super::{Phase, Progress, REPORT_RECORDS};
+use super::{ImportRequest, Phase, Progress, REPORT_RECORDS};
 use crate::error::{Error, Result};
 use crate::packer::{ExtentHead, PackedSegment, Packer};
 use crate::row::Content;
@@ -28,7 +28,7 @@ pub(super) struct Input<'a> {
     pub(super) known: &'a Known,
     /// Whether the stored revision may be what a diff is over.
     pub(super) may_diff: bool,
-    pub(super) allow_partial: bool,
+    pub(super) request: &'a ImportRequest,
 }
 
 /// A sealed segment with one extent.
@@ -134,6 +134,7 @@ impl Store {
                     total: 0,
                 });
                 self.check_open()?;
+                input.request.check()?;
             }
             Ok::<_, Stop>(())
         });
@@ -234,7 +235,7 @@ impl Writer<'_, '_> {
 
     fn finish(mut self, digests: &[[u8; 32]], older: Option<Older<'_>>) -> Result<Packed> {
         if let Some((path, cid)) = &self.tally.first_missing
-            && !self.input.allow_partial
+            && !self.input.request.allow_partial
         {
             let count = self.tally.missing;
             let words = format!(

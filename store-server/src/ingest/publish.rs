@@ -122,6 +122,8 @@ impl Store {
         let (extent, segment) = (extent(import, packed), segment(packed));
         let retention = self.retention();
         self.change(move |tables| {
+            // Whoever takes an authority back knows it taken back before its own change is made.
+            request.check()?;
             let current = tables.repo(&did)?;
             // One of the same commit is replaced by its equal.
             admit(&commit, root, current.as_ref())?;
@@ -129,8 +131,9 @@ impl Store {
                 return Ok(None);
             }
             let id = extent.segment;
+            let (handle, claims) = claim(tables, &judgement, &request, &did, current.as_ref())?;
             let mut entry = RepoEntry {
-                handle: judgement.handle(current.as_ref()),
+                handle,
                 status: status(current.as_ref(), &request),
                 deletions: current.as_ref().map_or(0, |current| current.deletions),
                 extents: vec![extent],
@@ -147,7 +150,7 @@ impl Store {
             dropped.extend(retention.prune(&mut entry.extents));
             tables.put_segment(id, &segment)?;
             tables.put_repo(&did, current.as_ref(), &entry)?;
-            if judgement.claims() {
+            if claims {
                 tables.claim(&did, &entry.handle)?;
             }
             drop_all(tables, &dropped)?;
@@ -162,6 +165,7 @@ impl Store {
         let root = import.root;
         let (judgement, request) = (import.judgement.clone(), import.request.clone());
         let learned = self.change(move |tables| {
+            request.check()?;
             let Some(current) = tables.repo(&did)?.filter(|row| row.head().commit == root) else {
                 return Ok(None);
             };
@@ -171,12 +175,13 @@ impl Store {
             {
                 head.verdict = judgement.verdict.clone();
             }
-            entry.handle = judgement.handle(Some(&current));
+            let (handle, claims) = claim(tables, &judgement, &request, &did, Some(&current))?;
+            entry.handle = handle;
             entry.status = status(Some(&current), &request);
             if entry != current {
                 tables.put_repo(&did, Some(&current), &entry)?;
             }
-            if judgement.claims() {
+            if claims {
                 tables.claim(&did, &entry.handle)?;
             }
             Ok(Some(entry))
@@ -197,6 +202,27 @@ impl Store {
             tracing::warn!(%error, file = id.file(), "cannot remove an unused segment");
         }
     }
+}
+
+/// Returns the handle that a repo has after an import, and whether the import claims it: one that a repo has which is none
+/// of the importer's business stays with that.
+fn claim(
+    tables: &Tables<'_>,
+    judgement: &Judgement,
+    request: &ImportRequest,
+    did: &Did,
+    current: Option<&RepoEntry>,
+) -> Result<(String, bool)> {
+    let (handle, claims) = (judgement.handle(current), judgement.claims());
+    let Some(guard) = request.guard.as_ref().filter(|_| claims) else {
+        return Ok((handle, claims));
+    };
+    let claimant = tables.claimant(&handle)?;
+    if claimant.is_none_or(|claimant| claimant == *did || guard.may_take_from(&claimant)) {
+        return Ok((handle, true));
+    }
+    let known = current.map(|current| current.handle.clone());
+    Ok((known.unwrap_or_default(), false))
 }
 
 /// Takes extents off their segments.

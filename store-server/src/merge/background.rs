@@ -34,7 +34,7 @@ impl Signal {
     }
 
     /// Returns when it was raised since the last wait, or after some time.
-    fn wait(&self, time: Duration) {
+    pub(crate) fn wait(&self, time: Duration) {
         let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut raised, _) = self
             .changed
@@ -102,7 +102,8 @@ impl<'a> Pace<'a> {
 }
 
 impl Store {
-    /// Starts the thread that merges in the background. It ends when the store is closed, or nobody else uses it.
+    /// Starts the threads that merge in the background and keep the books. They end when the store is closed, or nobody
+    /// else uses it.
     ///
     /// # Errors
     /// If no thread can be started.
@@ -112,7 +113,7 @@ impl Store {
             .name("carrack-merge".into())
             .spawn(move || run(&weak, &signal))
             .map_err(|error| Error::because(Code::Unavailable, "no thread to merge", error))?;
-        Ok(())
+        self.start_books()
     }
 }
 

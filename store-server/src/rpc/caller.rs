@@ -1,5 +1,8 @@
 //! [`Caller`]: who calls a method. Every object holds one, and can reach the store through it only.
+//!
+//! A call is let in, charged and checked here, and what it did is told to the audit log when it is over.
 
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use carrack_schema::names::RepoName;
@@ -7,6 +10,8 @@ use carrack_schema::{Code, Did, Nsid};
 
 use super::connection::{CallPermit, Calls, Connection, Seat};
 use super::error::exception;
+use crate::auth::audit::{Audit, Deed};
+use crate::auth::grant::OpenSession;
 use crate::auth::{Authority, Operation};
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -23,13 +28,24 @@ struct Session {
     authority: Authority,
     calls: Calls,
     connection: Rc<Connection>,
+    _open: Option<OpenSession>,
 }
 
 /// A call under way; what it needs it asks here, so that nothing is done before the call was let in.
 pub(super) struct Call {
     session: Rc<Session>,
     _permit: CallPermit,
+    /// None for one that any holder may make; the audit log does not tell of those.
+    operation: Option<Operation>,
+    deed: OnceCell<&'static str>,
+    repo: OnceCell<Did>,
+    object: OnceCell<String>,
+    bytes: Cell<u64>,
+    outcome: OnceCell<&'static str>,
 }
+
+/// The outcome of a call that nobody waited for, or that failed before it did anything.
+const ENDED_EARLY: &str = "ended early";
 
 impl Caller {
     /// Begins a session.
@@ -41,6 +57,7 @@ impl Caller {
         authority: Authority,
         connection: &Rc<Connection>,
     ) -> Result<Self> {
+        let open = authority.grant().cloned().map(OpenSession::new);
         Ok(Self {
             _seat: connection.seat()?,
             session: Rc::new(Session {
@@ -48,8 +65,18 @@ impl Caller {
                 authority,
                 calls: Calls::new(),
                 connection: connection.clone(),
+                _open: open,
             }),
         })
+    }
+
+    /// Begins a session of another authority on the same connection.
+    ///
+    /// # Errors
+    /// As [`login`](Self::login).
+    pub(super) fn with(&self, authority: Authority) -> Result<Self> {
+        let session = &self.session;
+        Self::login(session.store.clone(), authority, &session.connection)
     }
 
     /// Lets in a call that gives out another object, and returns what that one holds.
@@ -57,7 +84,7 @@ impl Caller {
     /// # Errors
     /// As [`Authority::enter`]; `overloaded` if the connection holds too many objects.
     pub(super) fn hop(&self) -> Result<Self> {
-        self.session.authority.enter()?;
+        self.session.admit(None)?;
         self.seat()
     }
 
@@ -66,7 +93,7 @@ impl Caller {
     /// # Errors
     /// As [`hop`](Self::hop), and `denied`.
     pub(super) fn hop_for(&self, operation: Operation) -> Result<Self> {
-        self.session.authority.begin(operation)?;
+        self.session.admit(Some(operation))?;
         self.seat()
     }
 
@@ -82,8 +109,8 @@ impl Caller {
     /// # Errors
     /// As [`Authority::begin`]; `overloaded` if too many calls of the session are under way.
     pub(super) fn begin(&self, operation: Operation) -> Result<Call> {
-        self.session.authority.begin(operation)?;
-        self.call()
+        self.session.admit(Some(operation))?;
+        self.call(Some(operation))
     }
 
     /// Lets in a call that any holder may make.
@@ -91,19 +118,23 @@ impl Caller {
     /// # Errors
     /// As [`Authority::enter`]; `overloaded` if too many calls of the session are under way.
     pub(super) fn enter(&self) -> Result<Call> {
-        self.session.authority.enter()?;
-        self.call()
+        self.session.admit(None)?;
+        self.call(None)
     }
 
-    fn call(&self) -> Result<Call> {
+    fn call(&self, operation: Option<Operation>) -> Result<Call> {
         Ok(Call {
             _permit: self.session.calls.begin()?,
             session: self.session.clone(),
+            operation,
+            deed: OnceCell::new(),
+            repo: OnceCell::new(),
+            object: OnceCell::new(),
+            bytes: Cell::new(0),
+            outcome: OnceCell::new(),
         })
     }
-}
 
-impl Caller {
     /// # Errors
     /// `denied` if a repo is outside the scope, whether or not the store holds it.
     pub(super) fn check_repo(&self, did: &Did) -> Result<()> {
@@ -115,29 +146,83 @@ impl Caller {
     pub(super) fn check_collection(&self, nsid: &Nsid) -> Result<()> {
         self.session.check_collection(nsid)
     }
+
+    /// # Errors
+    /// `denied`, with the reason, if the scope leaves out any collection.
+    pub(super) fn check_all_collections(&self, why: &str) -> Result<()> {
+        self.session.check_all_collections(why)
+    }
+
+    pub(super) fn authority(&self) -> &Authority {
+        &self.session.authority
+    }
+
+    /// Tells the audit log what was done in many calls.
+    pub(super) fn tell(&self, deed: Deed<'_>) {
+        self.session.audit().tell(&self.session.authority, deed);
+    }
 }
 
 impl Session {
+    fn audit(&self) -> &Audit {
+        &self.store.inner().audit
+    }
+
+    /// Counts a call.
+    fn admit(&self, operation: Option<Operation>) -> Result<()> {
+        let admitted = match operation {
+            None => self.authority.enter(),
+            Some(operation) => self.authority.begin(operation),
+        };
+        let what = operation.map_or("hop", Operation::as_str);
+        admitted.map_err(|error| self.refused(what, error))
+    }
+
+    /// Notes that something was not allowed, and returns why.
+    fn refused(&self, what: &str, error: Error) -> Error {
+        if let Some(grant) = self.authority.grant() {
+            grant.count_refusal();
+        }
+        self.audit()
+            .tell_refusal(Some(&self.authority), what, error.code());
+        error
+    }
+
+    fn denied(&self, what: &str, words: String) -> Error {
+        self.refused(what, Error::new(Code::Denied, words))
+    }
+
     fn check_repo(&self, did: &Did) -> Result<()> {
         if self.authority.sees_repo(did) {
             return Ok(());
         }
-        Err(denied(format!("the repository {did}")))
+        let words = format!("the repository {did} is outside what this session may reach");
+        Err(self.denied("repository", words))
     }
 
     fn check_collection(&self, nsid: &Nsid) -> Result<()> {
         if self.authority.sees_collection(nsid) {
             return Ok(());
         }
-        Err(denied(format!("the collection {nsid}")))
+        let words = format!("the collection {nsid} is outside what this session may reach");
+        Err(self.denied("collection", words))
     }
-}
 
-fn denied(what: impl std::fmt::Display) -> Error {
-    Error::new(
-        Code::Denied,
-        format!("{what} is outside what this session may reach"),
-    )
+    fn check_all_collections(&self, why: &str) -> Result<()> {
+        if self.authority.sees_all_collections() {
+            return Ok(());
+        }
+        let words = format!("this session may reach some collections only, and {why}");
+        Err(self.denied("all collections", words))
+    }
+
+    fn check_all_repos(&self, why: &str) -> Result<()> {
+        if self.authority.sees_all_repos() {
+            return Ok(());
+        }
+        let words = format!("this session may reach some repositories only, and {why}");
+        Err(self.denied("all repositories", words))
+    }
 }
 
 impl Call {
@@ -147,42 +232,90 @@ impl Call {
     /// `denied` for a DID outside the scope, whether or not the store holds it; `unknownHandle` for a handle that is
     /// nobody's, or of somebody outside the scope.
     pub(super) fn resolve(&self, name: &RepoName) -> Result<Did> {
-        match name {
+        let did = match name {
             RepoName::Did(did) => {
-                self.session.check_repo(did)?;
-                Ok(did.clone())
+                self.noting(self.session.check_repo(did))?;
+                did.clone()
             }
             RepoName::Handle(handle) => self
                 .store()
-                .resolve(handle, |did| self.authority().sees_repo(did)),
-        }
+                .resolve(handle, |did| self.authority().sees_repo(did))?,
+        };
+        // A call that is about several is told of its first.
+        let _first = self.repo.set(did.clone());
+        Ok(did)
     }
 
     /// # Errors
     /// `denied` if a collection is outside the scope.
     pub(super) fn check_collection(&self, nsid: &Nsid) -> Result<()> {
-        self.session.check_collection(nsid)
+        self.noting(self.session.check_collection(nsid))
     }
 
     /// # Errors
     /// `denied`, with the reason, if the scope leaves out any collection.
     pub(super) fn check_all_collections(&self, why: &str) -> Result<()> {
-        if self.authority().sees_all_collections() {
-            return Ok(());
-        }
-        let words = format!("this session may reach some collections only, and {why}");
-        Err(Error::new(Code::Denied, words))
+        self.noting(self.session.check_all_collections(why))
     }
 
     /// # Errors
     /// `denied`, with the reason, if the scope leaves out any repo or collection.
     pub(super) fn check_whole_store(&self, why: &str) -> Result<()> {
         self.check_all_collections(why)?;
-        if self.authority().sees_all_repos() {
-            return Ok(());
+        self.noting(self.session.check_all_repos(why))
+    }
+
+    /// Notes an error that ends the call.
+    fn noting<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| self.ends(error.code().as_str()))
+    }
+
+    /// Counts bytes that go out with this call, before they do.
+    ///
+    /// # Errors
+    /// As [`Authority::charge`].
+    pub(super) fn charge(&self, bytes: usize) -> Result<()> {
+        let charged = self.session.authority.charge(bytes);
+        self.charged(bytes, charged)
+    }
+
+    /// As [`charge`](Self::charge) for what goes through piece by piece: it waits where the grant has a rate.
+    ///
+    /// # Errors
+    /// As [`Authority::charge_paced`].
+    pub(super) async fn charge_paced(&self, bytes: usize) -> Result<()> {
+        let charged = self.session.authority.charge_paced(bytes).await;
+        self.charged(bytes, charged)
+    }
+
+    fn charged(&self, bytes: usize, charged: Result<()>) -> Result<()> {
+        self.noting(charged.map_err(|error| self.session.refused("bytes", error)))?;
+        self.bytes.set(self.bytes.get() + bytes as u64);
+        Ok(())
+    }
+
+    /// Says what this call does, and to what, for the audit log: it has a line of its own.
+    pub(super) fn does(&self, deed: &'static str, object: impl Into<String>) {
+        let _first = self.deed.set(deed);
+        let object = object.into();
+        if !object.is_empty() {
+            let _first = self.object.set(object);
         }
-        let words = format!("this session may reach some repositories only, and {why}");
-        Err(Error::new(Code::Denied, words))
+    }
+
+    /// Notes how the call ended, for the audit log.
+    pub(super) fn ended<T>(&self, result: capnp::Result<T>) -> capnp::Result<T> {
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(error) => Code::split(&error.extra).0.as_str(),
+        };
+        self.ends(outcome);
+        result
+    }
+
+    /// As [`ended`](Self::ended), in a word.
+    pub(super) fn ends(&self, outcome: &'static str) {
+        let _first = self.outcome.set(outcome);
     }
 
     /// Awaits `work` as long as the authority lasts; then `work` is dropped.
@@ -206,5 +339,40 @@ impl Call {
 
     pub(super) fn authority(&self) -> &Authority {
         &self.session.authority
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let Some(operation) = self.operation else {
+            return;
+        };
+        let (audit, authority) = (self.session.audit(), &self.session.authority);
+        let is_read = match operation {
+            Operation::Read | Operation::List | Operation::Search | Operation::Blobs => true,
+            Operation::Prove => true,
+            // Looking at grants changes none.
+            Operation::Grant => self.deed.get().is_none(),
+            Operation::Export | Operation::Import | Operation::Delete | Operation::Maintain => {
+                false
+            }
+        };
+        if is_read {
+            audit.read(authority, operation, self.repo.get(), self.bytes.get());
+            return;
+        }
+        if self.outcome.get() == Some(&Code::Denied.as_str()) {
+            // It was told as a refusal, and did nothing.
+            return;
+        }
+        let deed = Deed {
+            what: self.deed.get().copied().unwrap_or(operation.as_str()),
+            repo: self.repo.get().map(Did::as_str),
+            object: self.object.get().map(String::as_str),
+            calls: 1,
+            bytes: self.bytes.get(),
+            outcome: self.outcome.get().copied().unwrap_or(ENDED_EARLY),
+        };
+        audit.tell(authority, deed);
     }
 }

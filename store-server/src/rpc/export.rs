@@ -45,7 +45,7 @@ pub(super) async fn push(
             ))
         })?;
     while let Some(chunk) = outgoing.recv().await {
-        let charged = call.authority().charge(chunk.len());
+        let charged = call.charge_paced(chunk.len()).await;
         charged.map_err(|error| exception(&error))?;
         let mut request = sink.write_request();
         request.get().set_bytes(&chunk);

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use capnp_rpc::new_client;
-use carrack_schema::Code;
 use carrack_schema::limits::{
     CALLS_MAX, CHUNK_BYTES_MAX, LIST_BYTES_MAX, LIST_RECORDS_MAX, OBJECTS_MAX,
     SERVER_MESSAGE_WORDS_MAX,
@@ -13,11 +12,12 @@ use carrack_schema::wire::store_capnp::{gate, session};
 use super::caller::Caller;
 use super::connection::Connection;
 use super::error::answer;
+use super::grants::{self, GrantsObject};
 use super::importer::Importer;
 use super::keeper::Keeper;
 use super::store::StoreObject;
 use crate::auth::{Authority, Operation};
-use crate::error::Error;
+use crate::error::Result;
 use crate::server::Entrance;
 use crate::store::Store;
 
@@ -46,20 +46,57 @@ impl gate::Server for Gate {
     ) -> capnp::Result<()> {
         answer(|| {
             let credential = params.get()?.get_credential()?.to_str()?;
-            if !self.entrance.is_owners(credential) {
-                self.entrance.login_failed();
-                let words = "this server knows no such credential; the empty one is the owner's, on a unix socket";
-                return Err(Error::new(Code::BadCredential, words).into());
-            }
-            let caller = Caller::login(self.store.clone(), Authority::owner(), &self.connection)?;
-            results.get().set_session(new_client(Session { caller }));
+            let authority = if self.entrance.is_owners(credential) {
+                Ok(Authority::owner())
+            } else {
+                self.open(credential)
+            };
+            let session = self.enter("login", authority)?;
+            results.get().set_session(new_client(session));
+            Ok(())
+        })
+    }
+
+    async fn restore(
+        self: Rc<Self>,
+        params: gate::RestoreParams,
+        mut results: gate::RestoreResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let token = params.get()?.get_token()?.to_str()?;
+            let session = self.enter("restore", self.open(token))?;
+            results.get().set_session(new_client(session));
             Ok(())
         })
     }
 }
 
-struct Session {
+impl Gate {
+    /// Returns the authority that a token opens; the empty text is none.
+    fn open(&self, token: &str) -> Result<Authority> {
+        self.store.inner().grants.open(token)
+    }
+
+    fn enter(&self, what: &str, authority: Result<Authority>) -> Result<Session> {
+        let audit = &self.store.inner().audit;
+        let authority = authority.inspect_err(|error| {
+            self.entrance.login_failed();
+            audit.tell_refusal(None, what, error.code());
+        })?;
+        let caller = Caller::login(self.store.clone(), authority.clone(), &self.connection)?;
+        audit.tell_login(&authority, what);
+        Ok(Session::new(caller))
+    }
+}
+
+pub(super) struct Session {
     caller: Caller,
+}
+
+impl Session {
+    pub(super) fn new(caller: Caller) -> Self {
+        Self { caller }
+    }
 }
 
 impl session::Server for Session {
@@ -69,7 +106,7 @@ impl session::Server for Session {
         mut results: session::AboutResults,
     ) -> capnp::Result<()> {
         answer(|| {
-            let _call = self.caller.enter()?;
+            let call = self.caller.enter()?;
             let bytes = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
             let mut about = results.get().init_about();
             about.set_version(env!("CARGO_PKG_VERSION"));
@@ -79,6 +116,10 @@ impl session::Server for Session {
             about.set_list_bytes_max(bytes(LIST_BYTES_MAX));
             about.set_calls_max(CALLS_MAX);
             about.set_objects_max(OBJECTS_MAX);
+            let authority = call.authority();
+            about.set_label(authority.label());
+            about.set_grant(authority.id());
+            authority.scope().write(about.init_scope());
             Ok(())
         })
     }
@@ -115,6 +156,31 @@ impl session::Server for Session {
         answer(|| {
             let keeper = Keeper::new(self.caller.hop()?);
             results.get().set_keeper(new_client(keeper));
+            Ok(())
+        })
+    }
+
+    async fn grants(
+        self: Rc<Self>,
+        _params: session::GrantsParams,
+        mut results: session::GrantsResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let grants = GrantsObject::new(self.caller.hop_for(Operation::Grant)?);
+            results.get().set_grants(new_client(grants));
+            Ok(())
+        })
+    }
+
+    async fn usage(
+        self: Rc<Self>,
+        _params: session::UsageParams,
+        mut results: session::UsageResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let call = self.caller.enter()?;
+            let usage = call.authority().grant().map(|grant| grant.usage());
+            grants::usage(results.get().init_usage(), usage.unwrap_or_default());
             Ok(())
         })
     }

@@ -6,14 +6,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use capnp_rpc::new_client;
-use carrack_schema::Code;
 use carrack_schema::limits::{CAR_BYTES_MAX, CHUNK_BYTES_MAX, IMPORT_IDLE_SECONDS_MAX};
 use carrack_schema::wire::store_capnp::{
     car_sink, import_options, import_report, importer, progress,
 };
+use carrack_schema::{Code, Did};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -22,6 +23,7 @@ use super::caller::{Call, Caller};
 use super::error::{Failure, answer, exception};
 use super::feed::{Feed, Piece, Stall};
 use super::view;
+use crate::auth::audit::Deed;
 use crate::auth::{Authority, Operation};
 use crate::error::{Error, Result};
 use crate::import_queue::ImportPlace;
@@ -46,15 +48,21 @@ impl importer::Server for Importer {
     ) -> capnp::Result<()> {
         answer(|| {
             let caller = self.caller.hop_for(Operation::Import)?;
+            caller.check_all_collections("an import is of all that a repository has")?;
             let params = params.get()?;
+            let request = request(params.get_options()?, caller.authority())?;
+            if let Some(did) = &request.did {
+                caller.check_repo(did)?;
+            }
             let sink = Sink {
                 caller,
+                told: Told::default(),
                 progress: if params.has_progress() {
                     Some(params.get_progress()?)
                 } else {
                     None
                 },
-                state: RefCell::new(State::Waiting(Box::new(request(params.get_options()?)?))),
+                state: RefCell::new(State::Waiting(Box::new(request))),
                 last_write: Cell::new(Instant::now()),
             };
             results.get().set_sink(new_client(sink));
@@ -64,7 +72,10 @@ impl importer::Server for Importer {
 }
 
 /// Reads an import's options off the wire; what is empty there is not given.
-fn request(options: import_options::Reader<'_>) -> Result<ImportRequest, Failure> {
+fn request(
+    options: import_options::Reader<'_>,
+    authority: &Authority,
+) -> Result<ImportRequest, Failure> {
     let document = options.get_did_document()?;
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let did = given(options.get_did()?.to_str()?)
@@ -80,6 +91,7 @@ fn request(options: import_options::Reader<'_>) -> Result<ImportRequest, Failure
         require_signature: options.get_require_signature(),
         allow_partial: options.get_allow_partial(),
         status: status.map_err(|error| Error::because(Code::InvalidArgument, "status", error))?,
+        guard: Some(Arc::new(authority.clone())),
     })
 }
 
@@ -88,6 +100,15 @@ struct Sink {
     progress: Option<progress::Client>,
     state: RefCell<State>,
     last_write: Cell<Instant>,
+    told: Told,
+}
+
+/// What the audit log is told of the import when it is over, once.
+#[derive(Default)]
+struct Told {
+    calls: Cell<u64>,
+    bytes: Cell<u64>,
+    is_over: Cell<bool>,
 }
 
 enum State {
@@ -121,13 +142,12 @@ impl car_sink::Server for Sink {
             return Err(exception(&Error::new(Code::LimitExceeded, words)));
         }
         // What breaks the stream here is no fault of the bytes: an authority that ended or is used up.
-        let call = self.admit().and_then(|call| {
-            call.authority().charge(bytes.len())?;
-            Ok(call)
-        });
-        let call = call.map_err(|error| self.abort(&error))?;
-        let piece = Piece::Bytes(bytes.to_vec());
+        let call = self.admit().map_err(|error| self.abort(&error))?;
         self.last_write.set(Instant::now());
+        let charged = call.charge_paced(bytes.len()).await;
+        charged.map_err(|error| self.abort(&error))?;
+        self.told.bytes.update(|told| told + bytes.len() as u64);
+        let piece = Piece::Bytes(bytes.to_vec());
         // An error here would break the stream, and `done` could not say why the import ended.
         if let Ok(pieces) = Sink::running(&self, &call).await {
             let _ended_early = pieces.send(piece).await;
@@ -159,6 +179,11 @@ impl car_sink::Server for Sink {
                 "the import's thread ended without an outcome",
             ))
         });
+        match &outcome {
+            Ok(Outcome::Imported(report)) => self.tell("imported", Some(&report.summary.did)),
+            Ok(Outcome::Unchanged(report)) => self.tell("unchanged", Some(&report.summary.did)),
+            Err(error) => self.tell(error.code().as_str(), None),
+        }
         answer(|| {
             let mut result = results.get().init_result();
             match outcome {
@@ -198,7 +223,23 @@ impl car_sink::Server for Sink {
 impl Sink {
     /// Lets in a call on this sink.
     fn admit(&self) -> Result<Call> {
+        self.told.calls.update(|calls| calls + 1);
         self.caller.enter()
+    }
+
+    /// Tells the audit log how the import ended.
+    fn tell(&self, outcome: &str, did: Option<&Did>) {
+        if self.told.is_over.replace(true) {
+            return;
+        }
+        self.caller.tell(Deed {
+            what: "import",
+            repo: did.map(Did::as_str),
+            object: None,
+            calls: self.told.calls.get(),
+            bytes: self.told.bytes.get(),
+            outcome,
+        });
     }
 
     /// Returns the way to the import's thread, starting it at the first call.
@@ -233,12 +274,22 @@ impl Sink {
 
     /// Ends an import that nobody has asked to be done: dropping its channels aborts it. Returns why.
     fn abort(&self, error: &Error) -> capnp::Error {
+        self.tell(error.code().as_str(), None);
         let error = exception(error);
         let mut state = self.state.borrow_mut();
         if matches!(*state, State::Waiting(_) | State::Running(_)) {
             *state = State::Ended(error.clone());
         }
         error
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // One that was never written to was no import.
+        if self.told.calls.get() > 0 {
+            self.tell("left", None);
+        }
     }
 }
 

@@ -108,7 +108,7 @@ impl keeper::Server for Keeper {
         params: keeper::DeleteParams,
         mut results: keeper::DeleteResults,
     ) -> capnp::Result<()> {
-        let started = answer(|| {
+        let (call, started) = answer(|| {
             let params = params.get()?;
             let name: RepoName = params.get_repo()?.to_str()?.parse()?;
             let path = params.get_path()?.to_str()?;
@@ -117,13 +117,17 @@ impl keeper::Server for Keeper {
             let call = self.caller.begin(Operation::Delete)?;
             let did = call.resolve(&name)?;
             match &path {
-                Some(path) => call.check_collection(&path.collection)?,
+                Some(path) => {
+                    call.does("delete", path.to_string());
+                    call.check_collection(&path.collection)?;
+                }
                 None => call.check_all_collections("a repository is deleted as a whole")?,
             }
             let work = move |store: &Store| delete(store, did, path, purge);
-            Ok(Keeper::start(&call, "carrack-delete", work)?)
+            let started = Keeper::start(&call, "carrack-delete", work);
+            Ok((call, started))
         })?;
-        match outcome(Ok(started)).await? {
+        match call.ended(outcome(started).await)? {
             Err(absent) => results.get().set_absent(absent),
             Ok((did, Deleted { records, purge_by })) => {
                 let mut deleted = results.get().init_deleted();
@@ -140,18 +144,20 @@ impl keeper::Server for Keeper {
         params: keeper::CompactParams,
         mut results: keeper::CompactResults,
     ) -> capnp::Result<()> {
-        let started = answer(|| {
+        let (call, started) = answer(|| {
             let params = params.get()?;
             let name = params.get_repo()?.to_str()?;
             let name: Option<RepoName> = (!name.is_empty()).then(|| name.parse()).transpose()?;
             let cold = params.get_cold();
             let call = self.caller.begin(Operation::Maintain)?;
+            call.does("compact", "");
             call.check_whole_store("compacting tells of the whole store")?;
             let did = name.map(|name| call.resolve(&name)).transpose()?;
             let work = move |store: &Store| compact(store, did.as_ref(), cold);
-            Ok(Keeper::start(&call, "carrack-compact", work)?)
+            let started = Keeper::start(&call, "carrack-compact", work);
+            Ok((call, started))
         })?;
-        match outcome(Ok(started)).await? {
+        match call.ended(outcome(started).await)? {
             Err(absent) => results.get().set_absent(absent),
             Ok((before, after, damaged)) => {
                 let mut compacted = results.get().init_compacted();
@@ -170,6 +176,7 @@ impl keeper::Server for Keeper {
     ) -> capnp::Result<()> {
         let call = answer(|| {
             let call = self.caller.begin(Operation::Maintain)?;
+            call.does("check", "");
             call.check_whole_store("a check is of the whole store")?;
             Ok(call)
         })?;
@@ -209,7 +216,7 @@ impl keeper::Server for Keeper {
             }
             outcome(started).await
         };
-        let checked = call.while_allowed(watching).await?;
+        let checked = call.ended(call.while_allowed(watching).await)?;
         fill(results.get().init_report(), &checked);
         Ok(())
     }

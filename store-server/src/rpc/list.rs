@@ -113,7 +113,7 @@ pub(super) fn answer(
         }
     }
 
-    call.authority().charge(bytes)?;
+    call.charge(bytes)?;
     let whole_repo = request.is_of_all_collections();
     let rev = repo.summary().rev;
     let mut page = results.init_page();

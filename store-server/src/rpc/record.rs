@@ -44,7 +44,7 @@ impl record_cap::Server for RecordObject {
                 Lookup::NoRecord => results.set_absent(Absent::Record),
                 Lookup::Found(record) => {
                     let record = Answer::of(record, &want)?;
-                    call.authority().charge(record.wire_bytes())?;
+                    call.charge(record.wire_bytes())?;
                     let mut found = results.init_found();
                     view::source(found.reborrow().init_source(), repo.summary());
                     record.write(found.init_record(), true);
@@ -72,7 +72,7 @@ impl record_cap::Server for RecordObject {
             };
             let mut car = Vec::new();
             let made = repo.prove(&self.path, &mut car)?;
-            call.authority().charge(car.len())?;
+            call.charge(car.len())?;
             let mut proof = results.init_proof();
             view::source(proof.reborrow().init_source(), repo.summary());
             proof.set_present(made.present);

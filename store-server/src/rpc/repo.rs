@@ -11,7 +11,7 @@ use super::caller::{Call, Caller};
 use super::error::{Failure, answer};
 use super::export;
 use super::record::RecordObject;
-use super::{list, view};
+use super::{list, view, visible};
 use crate::auth::Operation;
 use crate::error::Result;
 use crate::store::{Absence, Repo};
@@ -76,7 +76,10 @@ impl repo::Server for RepoObject {
             let call = self.repo.begin(Operation::Read)?;
             match self.repo.open(&call)? {
                 Err(absence) => results.get().set_absent(view::absent(absence)),
-                Ok(repo) => view::repo_info(results.get().init_info(), repo.summary()),
+                Ok(repo) => {
+                    let summary = visible::summary(&call, &repo)?;
+                    view::repo_info(results.get().init_info(), &summary);
+                }
             }
             Ok(())
         })
@@ -96,7 +99,7 @@ impl repo::Server for RepoObject {
                     return Ok(());
                 }
             };
-            let collections = repo.collections()?;
+            let collections = visible::collections(&call, &repo)?;
             let mut found = results.get().init_found();
             view::source(found.reborrow().init_source(), repo.summary());
             view::collections(
@@ -168,11 +171,14 @@ impl repo::Server for RepoObject {
             Ok((call, opened))
         })?;
         match opened {
-            Err(absence) => results.get().set_absent(view::absent(absence)),
+            Err(absence) => {
+                call.ends("absent");
+                results.get().set_absent(view::absent(absence));
+            }
             Ok(repo) => {
                 let repo = std::sync::Arc::new(repo);
                 let pushing = export::push(&call, repo.clone(), sink);
-                let stats = call.while_allowed(pushing).await?;
+                let stats = call.ended(call.while_allowed(pushing).await)?;
                 let mut exported = results.get().init_exported();
                 view::source(exported.reborrow().init_source(), repo.summary());
                 exported.set_bytes(stats.bytes);

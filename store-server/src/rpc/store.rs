@@ -9,7 +9,7 @@ use carrack_schema::wire::store_capnp::store;
 use super::caller::Caller;
 use super::error::answer;
 use super::repo::{RepoObject, RepoRef};
-use super::view;
+use super::{view, visible};
 use crate::auth::Operation;
 
 pub(super) struct StoreObject {
@@ -48,9 +48,7 @@ impl store::Server for StoreObject {
                 0 => LIST_RECORDS_DEFAULT,
                 limit => limit.min(LIST_RECORDS_MAX),
             };
-            let (repos, more) = call
-                .store()
-                .repos(params.get_after()?.to_str()?, limit as usize)?;
+            let (repos, more) = visible::repos(&call, params.get_after()?.to_str()?, limit)?;
             let mut results = results.get();
             results.set_more(more);
             let mut list = results.init_repos(view::count(repos.len()));
@@ -68,7 +66,7 @@ impl store::Server for StoreObject {
     ) -> capnp::Result<()> {
         answer(|| {
             let call = self.caller.begin(Operation::Read)?;
-            let stats = call.store().stats()?;
+            let stats = visible::stats(&call)?;
             view::stats(results.get().init_stats(), &stats);
             Ok(())
         })
