@@ -157,7 +157,9 @@ interface Repo {
   # commit reaches: commit first, then the tree in pre-order with the records between. Dropping the call stops it.
   # Fails with `incomplete`, before the first byte, for a repository that was imported as partial.
   at @6 (rev :Text) -> (repo :Repo);
-  # The repository pinned to a revision. Its leaves fail with `revNotRetained` when the store no longer holds it.
+  # The repository pinned to a revision, as a `Source` names it; the empty text is a commit of version 2. Its leaves
+  # fail with `revNotRetained`, naming the oldest revision that is there, when the store no longer holds it. What was
+  # deleted is hidden at every revision, and its listings never move to another.
   scan @7 (range :Range, want :Record.Want, sink :RecordSink) -> ScanResult;
   # Pushes all records that `list` would page through, from one snapshot, with flow control. Dropping the call stops it.
 }

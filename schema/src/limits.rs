@@ -127,6 +127,9 @@ pub const IMPORT_CHUNKS_QUEUED_MAX: usize = 4;
 pub const IMPORT_IDLE_SECONDS_MAX: u64 = 60;
 /// Chunks of an export that wait for the connection.
 pub const EXPORT_CHUNKS_QUEUED_MAX: usize = 4;
+/// Longest time that a client which is pushed records or bytes may acknowledge nothing, in seconds; then the push ends,
+/// because it holds a snapshot and so keeps segments in memory.
+pub const PUSH_SECONDS_MAX: u64 = 60;
 /// Most records that are hashed for one proof: those of the nodes on its path. A node holds four on average, and a
 /// million records make a path of ten nodes; only keys that were mined for their depth come near this.
 pub const PROOF_RECORDS_MAX: u64 = 4_096;

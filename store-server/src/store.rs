@@ -134,8 +134,16 @@ impl Store {
     /// # Errors
     /// `revNotRetained`, naming the oldest revision that is; `damaged` as [`repo`](Self::repo).
     pub fn repo_at(&self, did: &Did, rev: Tid) -> Result<Result<Repo, Absence>> {
+        self.pinned(did, Some(rev))
+    }
+
+    /// As [`repo_at`](Self::repo_at); no revision is that of a commit that has none.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn pinned(&self, did: &Did, rev: Option<Tid>) -> Result<Result<Repo, Absence>> {
         let retention = self.retention();
-        self.active(did, |entry| retention.find(&entry.extents, Some(rev)))
+        self.active(did, |entry| retention.find(&entry.extents, rev))
     }
 
     /// Returns a repo at an older revision, or at the current one where that is not retained any more: what a listing

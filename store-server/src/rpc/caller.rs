@@ -97,6 +97,15 @@ impl Caller {
         self.seat()
     }
 
+    /// Returns what another object holds that the answer of a call gives out beside what was asked for: the call was
+    /// counted.
+    ///
+    /// # Errors
+    /// `overloaded` if the connection holds too many objects.
+    pub(super) fn beside(&self) -> Result<Self> {
+        self.seat()
+    }
+
     fn seat(&self) -> Result<Self> {
         Ok(Self {
             session: self.session.clone(),

@@ -1,7 +1,8 @@
 //! Pushing a repo's CAR into a client's sink.
 //!
 //! The export runs on a thread of its own, because it hashes every record; a bounded channel between it and the sink
-//! holds it back when the client is slow. A client that leaves closes the channel, which ends the thread.
+//! holds it back when the client is slow. A client that leaves, or takes nothing for too long, closes the channel, which
+//! ends the thread.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::caller::Call;
 use super::error::exception;
+use super::push::Push;
 use crate::error::{Error, Result};
 use crate::store::Repo;
 
@@ -44,12 +46,13 @@ pub(super) async fn push(
                 error,
             ))
         })?;
+    let mut push = Push::default();
     while let Some(chunk) = outgoing.recv().await {
         let charged = call.charge_paced(chunk.len()).await;
         charged.map_err(|error| exception(&error))?;
         let mut request = sink.write_request();
         request.get().set_bytes(&chunk);
-        request.send().await?;
+        push.write(request, chunk.len()).await?;
     }
     let stats = outcome
         .await
@@ -60,7 +63,7 @@ pub(super) async fn push(
             ))
         })
         .map_err(|error| exception(&error))?;
-    sink.done_request().send().promise.await?;
+    push.done(sink.done_request().send().promise).await?;
     Ok(stats)
 }
 

@@ -9,10 +9,12 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use capnp_rpc::new_client;
+use capnp::capability::FromClientHook;
+use capnp_rpc::{new_broken_cap, new_client};
 use carrack_schema::limits::{CAR_BYTES_MAX, CHUNK_BYTES_MAX, IMPORT_IDLE_SECONDS_MAX};
+use carrack_schema::names::RepoName;
 use carrack_schema::wire::store_capnp::{
-    car_sink, import_options, import_report, importer, progress,
+    car_sink, import_options, import_report, importer, progress, repo,
 };
 use carrack_schema::{Code, Did};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 use super::caller::{Call, Caller};
 use super::error::{Failure, answer, exception};
 use super::feed::{Feed, Piece, Stall};
+use super::repo::{RepoObject, RepoRef};
 use super::view;
 use crate::auth::audit::Deed;
 use crate::auth::{Authority, Operation};
@@ -185,7 +188,9 @@ impl car_sink::Server for Sink {
             Err(error) => self.tell(error.code().as_str(), None),
         }
         answer(|| {
-            let mut result = results.get().init_result();
+            let mut results = results.get();
+            results.set_repo(self.repo(&outcome));
+            let mut result = results.init_result();
             match outcome {
                 Ok(Outcome::Imported(report)) => fill(result.init_imported(), &report),
                 Ok(Outcome::Unchanged(report)) => fill(result.init_unchanged(), &report),
@@ -221,6 +226,25 @@ impl car_sink::Server for Sink {
 }
 
 impl Sink {
+    /// Returns the repo that was imported, with the authority of who imported it; a broken capability that says why if
+    /// there is none. What was imported stays so, whatever becomes of this.
+    fn repo(&self, outcome: &Result<Outcome>) -> repo::Client {
+        let repo = match outcome {
+            Ok(Outcome::Imported(report) | Outcome::Unchanged(report)) => self
+                .caller
+                .beside()
+                .and_then(|caller| RepoRef::new(caller, RepoName::Did(report.summary.did.clone()))),
+            Err(error) => {
+                let words = format!("nothing was imported: {}", error.chain());
+                Err(Error::new(error.code(), words))
+            }
+        };
+        match repo {
+            Ok(repo) => new_client(RepoObject::new(repo)),
+            Err(error) => FromClientHook::new(new_broken_cap(exception(&error)).hook),
+        }
+    }
+
     /// Lets in a call on this sink.
     fn admit(&self) -> Result<Call> {
         self.told.calls.update(|calls| calls + 1);

@@ -1,17 +1,18 @@
-//! [`RepoObject`] and [`CollectionObject`]: one repo, and one collection of it, at the current revision.
+//! [`RepoObject`] and [`CollectionObject`]: one repo, and one collection of it, at the current revision or a pinned one.
 
 use std::rc::Rc;
 
 use capnp_rpc::new_client;
+use carrack_repack::head::rev_of;
 use carrack_schema::names::RepoName;
 use carrack_schema::wire::store_capnp::{collection, repo};
-use carrack_schema::{Did, Nsid, RecordPath};
+use carrack_schema::{Did, Nsid, RecordPath, Tid};
 
 use super::caller::{Call, Caller};
 use super::error::{Failure, answer};
 use super::export;
 use super::record::RecordObject;
-use super::{list, view, visible};
+use super::{list, scan, view, visible};
 use crate::auth::Operation;
 use crate::error::Result;
 use crate::store::{Absence, Repo};
@@ -20,6 +21,16 @@ use crate::store::{Absence, Repo};
 pub(super) struct RepoRef {
     caller: Caller,
     name: RepoName,
+    at: At,
+}
+
+/// Which revision of a repo is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// The current one, whichever that is when a leaf is called.
+    Head,
+    /// This one; none is that of a commit that has none.
+    Rev(Option<Tid>),
 }
 
 impl RepoRef {
@@ -31,7 +42,8 @@ impl RepoRef {
         if let RepoName::Did(did) = &name {
             caller.check_repo(did)?;
         }
-        Ok(Self { caller, name })
+        let at = At::Head;
+        Ok(Self { caller, name, at })
     }
 
     /// Lets in a call that gives out another object of this repo, and returns what that one holds.
@@ -39,6 +51,7 @@ impl RepoRef {
         Ok(Self {
             caller: self.caller.hop()?,
             name: self.name.clone(),
+            at: self.at,
         })
     }
 
@@ -51,8 +64,20 @@ impl RepoRef {
         call.resolve(&self.name)
     }
 
+    pub(super) fn at(&self) -> At {
+        self.at
+    }
+
+    /// Takes the snapshot that a leaf reads.
+    ///
+    /// # Errors
+    /// As [`did`](Self::did); `revNotRetained`; `damaged`.
     pub(super) fn open(&self, call: &Call) -> Result<Result<Repo, Absence>> {
-        call.store().repo(&self.did(call)?)
+        let did = self.did(call)?;
+        match self.at {
+            At::Head => call.store().repo(&did),
+            At::Rev(rev) => call.store().pinned(&did, rev),
+        }
     }
 }
 
@@ -188,6 +213,31 @@ impl repo::Server for RepoObject {
         }
         Ok(())
     }
+
+    async fn at(
+        self: Rc<Self>,
+        params: repo::AtParams,
+        mut results: repo::AtResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let rev = rev_of(params.get()?.get_rev()?.to_str()?)?;
+            let mut repo = self.repo.hop()?;
+            repo.at = At::Rev(rev);
+            results.get().set_repo(new_client(Self::new(repo)));
+            Ok(())
+        })
+    }
+
+    async fn scan(
+        self: Rc<Self>,
+        params: repo::ScanParams,
+        mut results: repo::ScanResults,
+    ) -> capnp::Result<()> {
+        let params = params.get()?;
+        let request =
+            answer(|| list::Request::read_all(None, params.get_range()?, params.get_want()?))?;
+        scan::answer(&self.repo, &request, params.get_sink()?, results.get()).await
+    }
 }
 
 fn list_in(
@@ -196,10 +246,8 @@ fn list_in(
     results: carrack_schema::wire::store_capnp::list_result::Builder<'_>,
 ) -> Result<(), Failure> {
     let call = repo.begin(Operation::List)?;
-    if request.is_of_all_collections() {
-        call.check_all_collections("this lists all of them; list one that it does allow")?;
-    }
-    list::answer(&call, &repo.did(&call)?, request, results)
+    request.check_scope(&call)?;
+    list::answer(&call, repo, request, results)
 }
 
 struct CollectionObject {
@@ -240,5 +288,18 @@ impl collection::Server for CollectionObject {
             )?;
             list_in(&self.repo, &request, results.get())
         })
+    }
+
+    async fn scan(
+        self: Rc<Self>,
+        params: collection::ScanParams,
+        mut results: collection::ScanResults,
+    ) -> capnp::Result<()> {
+        let params = params.get()?;
+        let request = answer(|| {
+            let (range, want) = (params.get_range()?, params.get_want()?);
+            list::Request::read_all(Some(&self.nsid), range, want)
+        })?;
+        scan::answer(&self.repo, &request, params.get_sink()?, results.get()).await
     }
 }
