@@ -32,6 +32,7 @@ mod store;
 mod throttle;
 mod tree;
 mod verdict;
+mod verify;
 
 pub use carrack_repack::{Field, TimeForm};
 pub use check::{CheckEvent, CheckPhase, CheckProgress, CheckReport, Finding};
@@ -48,3 +49,4 @@ pub use stats::Stats;
 pub use store::{Absence, CollectionCount, Keys, Lookup, RecordRef, Repo, Rows, Store, Summary};
 pub use tree::RecordProof;
 pub use verdict::{Status, StatusError, Verdict};
+pub use verify::{Signature, Verification, Verified};

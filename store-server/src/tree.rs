@@ -30,6 +30,11 @@ impl<'a> TreeRows<'a> {
         })
     }
 
+    /// Returns the store's own error, if that is what ended a call.
+    pub(crate) fn take_fault(&mut self) -> Option<Error> {
+        self.fault.take()
+    }
+
     /// Returns the error that ended a call: the store's own, if there is one.
     fn error(&mut self, error: carrack_repo::Error) -> Error {
         stored(self.fault.take().unwrap_or_else(|| error.into()))
@@ -86,7 +91,7 @@ pub struct RecordProof {
 }
 
 /// The nodes of a proof, up to its limit.
-struct ProofNodes<'a, 'r>(RebuiltNodes<'a, TreeRows<'r>>);
+pub(crate) struct ProofNodes<'a, 'r>(pub(crate) RebuiltNodes<'a, TreeRows<'r>>);
 
 impl BlockSource for ProofNodes<'_, '_> {
     fn get<'s>(
@@ -101,7 +106,7 @@ impl BlockSource for ProofNodes<'_, '_> {
     }
 }
 
-fn too_wide() -> carrack_repo::Error {
+pub(crate) fn too_wide() -> carrack_repo::Error {
     let words =
         format!("the path of this record goes through more than {PROOF_RECORDS_MAX} records");
     carrack_repo::Error::new(ErrorKind::LimitExceeded, words)
@@ -181,7 +186,8 @@ impl Repo {
         plan.map_err(|error| rows.error(error))
     }
 
-    fn commit(&self) -> Result<VerifiedRef<'_>> {
+    /// Returns the commit, once it is found to be the one that the catalog names.
+    pub(crate) fn commit(&self) -> Result<VerifiedRef<'_>> {
         let head = self.chain().head()?;
         VerifiedRef::check(head.entry().commit, head.commit()).map_err(|error| stored(error.into()))
     }

@@ -10,6 +10,7 @@ use super::repo::RepoRef;
 use super::view::{self, Answer, Want};
 use crate::auth::Operation;
 use crate::store::Lookup;
+use crate::verify::Verification;
 
 pub(super) struct RecordObject {
     repo: RepoRef,
@@ -77,6 +78,31 @@ impl record_cap::Server for RecordObject {
             view::source(proof.reborrow().init_source(), repo.summary());
             proof.set_present(made.present);
             proof.set_car(&car);
+            Ok(())
+        })
+    }
+
+    async fn verify(
+        self: Rc<Self>,
+        _params: record_cap::VerifyParams,
+        mut results: record_cap::VerifyResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let call = self.repo.begin(Operation::Read)?;
+            let mut results = results.get();
+            let repo = match self.repo.open(&call) {
+                Ok(Ok(repo)) => repo,
+                Ok(Err(absence)) => {
+                    results.set_absent(view::absent(absence));
+                    return Ok(());
+                }
+                Err(error) => {
+                    view::verification(results, &Verification::of(error)?, None);
+                    return Ok(());
+                }
+            };
+            let verification = repo.verify(&self.path)?;
+            view::verification(results, &verification, Some(repo.summary()));
             Ok(())
         })
     }

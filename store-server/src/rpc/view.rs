@@ -8,6 +8,7 @@ use carrack_schema::limits::FIELDS_MAX;
 use carrack_schema::wire::record_capnp::{record_data, want};
 use carrack_schema::wire::store_capnp::{
     Absent, collection_info, repo_info as wire_info, source as wire_source, store_stats, verdict,
+    verify_result,
 };
 use carrack_schema::{Cid, Code};
 
@@ -17,6 +18,7 @@ use crate::row::{Content, cid_of};
 use crate::stats::Stats;
 use crate::store::{Absence, CollectionCount, RecordRef, Summary};
 use crate::verdict::Verdict;
+use crate::verify::{Signature, Verification};
 
 /// What to read of a record, read off the wire.
 pub(super) struct Want<'a> {
@@ -155,6 +157,31 @@ pub(super) fn source(mut wire: wire_source::Builder<'_>, repo: &Summary) {
             wire.set_checked(*checked);
         }
     }
+}
+
+pub(super) fn verification(
+    mut wire: verify_result::Builder<'_>,
+    verification: &Verification,
+    repo: Option<&Summary>,
+) {
+    let found = match verification {
+        Verification::Broken(words) => return wire.set_broken(words),
+        Verification::Sound(found) => found,
+    };
+    let mut verified = wire.init_verified();
+    if let Some(repo) = repo {
+        source(verified.reborrow().init_source(), repo);
+    }
+    verified.set_present(found.cid.is_some());
+    if let Some(cid) = &found.cid {
+        verified.set_cid(cid.as_bytes());
+    }
+    verified.set_nodes(found.nodes);
+    verified.set_signature(match found.signature {
+        Signature::Unchecked => verdict::Outcome::Unchecked,
+        Signature::Valid => verdict::Outcome::Valid,
+        Signature::LegacyCommit => verdict::Outcome::LegacyCommit,
+    });
 }
 
 pub(super) fn repo_info(mut wire: wire_info::Builder<'_>, repo: &Summary) {

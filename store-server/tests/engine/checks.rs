@@ -7,7 +7,7 @@ use kit::{Order, RepoSpec};
 use super::world::{World, import};
 
 /// Bytes of a segment's trailer, and of it those before its own checksum.
-const TRAILER: usize = 64;
+pub(crate) const TRAILER: usize = 64;
 const TRAILER_SUMMED: usize = 52;
 
 /// Puts a checksum in the place of the one that was right before.
@@ -18,7 +18,7 @@ fn resum(bytes: &mut [u8], old: u32, new: u32) {
 }
 
 /// Flips a bit and makes all checksums right again. `part` is the section it is in, `footer` the footer.
-fn forge(
+pub(crate) fn forge(
     file: &[u8],
     at: usize,
     part: &std::ops::Range<usize>,

@@ -8,4 +8,5 @@ mod merges;
 mod opening;
 mod retention;
 mod room;
+mod verifies;
 mod world;
