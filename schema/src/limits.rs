@@ -187,6 +187,36 @@ pub const FINDING_REPOS_MAX: usize = 1_000;
 const _: () = assert!(
     FINDING_REPOS_MAX * (crate::names::DID_BYTES_MAX + 16) < CLIENT_MESSAGE_WORDS_MAX * 8 / 2
 );
+/// Longest AT-URI of a record: `at://`, the longest DID, NSID and record key, two slashes. What a record names beyond that
+/// is cut where it is passed on.
+pub const AT_URI_BYTES_MAX: usize = 5
+    + crate::names::DID_BYTES_MAX
+    + 1
+    + crate::names::NSID_BYTES_MAX
+    + 1
+    + crate::names::RECORD_KEY_BYTES_MAX;
+/// Ancestors in one answer when the caller names no number: the service's own thread views stop at 80 parents.
+pub const ANCESTORS_DEFAULT: u32 = 80;
+/// Most ancestors in one answer. The longest threads of one account answering itself have some hundreds.
+pub const ANCESTORS_MAX: u32 = 1_000;
+// Each comes with where it is from: a DID, a commit, a key, times.
+const _: () = assert!(
+    LIST_BYTES_MAX
+        + VALUE_NODES_MAX * 48
+        + 2 * CAR_SECTION_BYTES_MAX
+        + ANCESTORS_MAX as usize * (crate::names::DID_BYTES_MAX + 512)
+        < CLIENT_MESSAGE_WORDS_MAX * 8
+);
+/// Watches that one connection may have.
+pub const WATCHES_MAX: u32 = 16;
+/// Repos that one watch may name.
+pub const WATCH_REPOS_MAX: u32 = 1_000;
+/// Changed repos that a watch keeps for a listener that is busy; beyond it the listener is told that it missed some. An
+/// entry takes 16 bytes and shares its DID: 256 KiB for all watches of a connection.
+pub const WATCH_CHANGES_MAX: usize = 1_024;
+const _: () = assert!(
+    WATCH_CHANGES_MAX * (crate::names::DID_BYTES_MAX + 128) < CLIENT_MESSAGE_WORDS_MAX * 8 / 2
+);
 /// Most field paths in one projection.
 pub const FIELDS_MAX: usize = 64;
 

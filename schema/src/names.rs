@@ -352,6 +352,35 @@ impl fmt::Display for AtUri {
     }
 }
 
+/// An AT-URI of a record, whose authority is a DID or a handle: `at://repo/collection/rkey`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RecordUri {
+    /// The repo.
+    pub repo: RepoName,
+    /// Where the record is within it.
+    pub path: RecordPath,
+}
+
+impl FromStr for RecordUri {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let error = || NameError::new("AT-URI of a record (at://REPO/COLLECTION/RKEY)", text);
+        let bare = text.strip_prefix("at://").ok_or_else(error)?;
+        let (repo, path) = bare.split_once('/').ok_or_else(error)?;
+        Ok(Self {
+            repo: repo.parse().map_err(|_| error())?,
+            path: path.parse().map_err(|_| error())?,
+        })
+    }
+}
+
+impl fmt::Display for RecordUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at://{}/{}", self.repo, self.path)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -393,6 +422,34 @@ mod tests {
                 "did:m:é",
                 "did:m:a/b",
                 &format!("{long}a"),
+            ],
+        );
+    }
+
+    #[test]
+    fn record_uris() {
+        let did = format!("did:web:{}", "a".repeat(DID_BYTES_MAX - 8));
+        let label = "a".repeat(63);
+        let nsid = format!("{label}.{label}.{label}.{}.{label}", "a".repeat(61));
+        assert_eq!(nsid.len(), NSID_BYTES_MAX);
+        let longest = format!("at://{did}/{nsid}/{}", "k".repeat(RECORD_KEY_BYTES_MAX));
+        assert_eq!(longest.len(), crate::limits::AT_URI_BYTES_MAX);
+        check::<RecordUri>(
+            &[
+                "at://did:plc:a/a.b.c/d",
+                "at://alice.test/a.b.c/d",
+                &longest,
+            ],
+            &[
+                "",
+                "did:plc:a/a.b.c/d",
+                "at://did:plc:a",
+                "at://did:plc:a/a.b.c",
+                "at://did:plc:a/a.b.c/d/e",
+                "at://did:plc:a/a.b.c/d#e",
+                "AT://did:plc:a/a.b.c/d",
+                "at://alice/a.b.c/d",
+                &format!("{longest}k"),
             ],
         );
     }

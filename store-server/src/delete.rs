@@ -13,6 +13,7 @@ use carrack_schema::{AtUri, Cid, Code, Did, RecordPath};
 
 use crate::catalog::{Deletions, ExtentEntry, RepoEntry, SegmentId};
 use crate::chain::{Chain, Link};
+use crate::changes::ChangeKind;
 use crate::error::{Error, Result};
 use crate::ingest::publish::drop_all;
 use crate::retention::full_from;
@@ -89,21 +90,22 @@ impl Store {
             let dead = self.dead_copies(did, &entry)?;
             let head = entry.head();
             let records = head.records.saturating_sub(head.deleted);
-            let did = did.clone();
+            let (of, row) = (did.clone(), entry.clone());
             let done = self.change(move |tables| {
-                if tables.repo(&did)?.as_ref() != Some(&entry) {
+                if tables.repo(&of)?.as_ref() != Some(&row) {
                     return Ok(false);
                 }
-                tables.remove_repo(&did, &entry)?;
-                drop_all(tables, &entry.extents)?;
+                tables.remove_repo(&of, &row)?;
+                drop_all(tables, &row.extents)?;
                 // A segment that others are in stays, with the bytes.
-                let live = entry.extents.iter().map(|extent| extent.segment);
+                let live = row.extents.iter().map(|extent| extent.segment);
                 for id in live.chain(dead) {
                     tables.must_purge(id, by)?;
                 }
                 Ok(true)
             })?;
             if done {
+                self.tell(did, ChangeKind::RepoDeleted, Some(&entry), None);
                 return Ok(records.into());
             }
         }
@@ -156,21 +158,22 @@ impl Store {
                 continue;
             };
             let records = entry.head().deleted != hidden.entry.head().deleted;
-            let (did, path) = (did.clone(), path.clone());
+            let (of, path, before) = (did.clone(), path.clone(), entry.clone());
             let done = self.change(move |tables| {
-                if tables.repo(&did)?.as_ref() != Some(&entry) {
-                    return Ok(false);
+                if tables.repo(&of)?.as_ref() != Some(&before) {
+                    return Ok(None);
                 }
                 for cid in &hidden.cids {
-                    tables.add_deletion(&did, &path, cid, by)?;
+                    tables.add_deletion(&of, &path, cid, by)?;
                 }
-                tables.put_repo(&did, Some(&entry), &hidden.entry)?;
+                tables.put_repo(&of, Some(&before), &hidden.entry)?;
                 for id in &hidden.segments {
                     tables.must_purge(*id, by)?;
                 }
-                Ok(true)
+                Ok(Some(hidden.entry))
             })?;
-            if done {
+            if let Some(after) = done {
+                self.tell(did, ChangeKind::RecordDeleted, Some(&entry), Some(&after));
                 return Ok(records.into());
             }
         }

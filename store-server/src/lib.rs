@@ -3,9 +3,11 @@
 //! [`Store`] is one data folder's repos; [`Owner`] is the process that holds such a folder and serves it; `carrack`
 //! is the command line. Data flows one way: CAR → verified blocks → rows → sealed segment → catalog → RPC.
 
+mod ancestors;
 mod auth;
 mod catalog;
 mod chain;
+mod changes;
 mod check;
 pub mod cli;
 mod clock;
@@ -34,7 +36,9 @@ mod tree;
 mod verdict;
 mod verify;
 
+pub use ancestors::{Ancestor, Ancestors, AncestorsEnd, Sees};
 pub use carrack_repack::{Field, TimeForm};
+pub use changes::{Change, ChangeKind, Told, Watching};
 pub use check::{CheckEvent, CheckPhase, CheckProgress, CheckReport, Finding};
 pub use clock::{Clock, SystemClock};
 pub use delete::{DeleteTarget, Deleted};

@@ -124,6 +124,18 @@ impl<'a> StoredRow<'a> {
         Ok(matches!(self.stored()?, carrack_repack::StoredRow::Gone))
     }
 
+    /// Says whether the bytes of its record are held.
+    ///
+    /// # Errors
+    /// `damaged` if its page is.
+    pub(crate) fn is_held(&self) -> Result<bool> {
+        use carrack_repack::StoredRow as InPage;
+        Ok(match self.stored()? {
+            InPage::DagCbor(_) | InPage::Columns(_) => true,
+            InPage::Missing(_) | InPage::Gone => false,
+        })
+    }
+
     /// Reads the row.
     ///
     /// # Errors

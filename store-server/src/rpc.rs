@@ -1,6 +1,7 @@
 //! The RPC objects: one interface a file. Each method unmarshals, calls the store, marshals; nothing is decided
 //! here but the shape of an answer.
 
+mod ancestors;
 mod caller;
 mod connection;
 mod error;
@@ -18,6 +19,7 @@ mod scan;
 mod store;
 mod view;
 mod visible;
+mod watch;
 
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::twoparty::VatNetwork;

@@ -159,6 +159,14 @@ impl<'a> RecordRef<'a> {
         }
     }
 
+    /// Says whether the record's bytes are held; they are not if the repo was imported as partial, without this block.
+    ///
+    /// # Errors
+    /// `damaged` if its page is.
+    pub fn is_held(&self) -> Result<bool> {
+        self.row.is_held()
+    }
+
     /// Returns what is held of the record.
     ///
     /// # Errors

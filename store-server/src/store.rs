@@ -16,6 +16,7 @@ use crate::auth::audit::Audit;
 use crate::auth::grants::Grants;
 use crate::catalog::{CURSOR_KEY_BYTES, Catalog, RepoEntry, SegmentId, Tables};
 use crate::chain::{Chain, Link};
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::entropy::random;
 use crate::error::{Error, Result, damaged};
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) segments: OpenSegments,
     pub(crate) settings: StoreSettings,
     pub(crate) merges: Merges,
+    pub(crate) changes: Changes,
     pub(crate) imports: ImportQueue,
     pub(crate) grants: Grants,
     pub(crate) audit: Audit,
@@ -114,6 +116,7 @@ impl Store {
             clock,
             settings,
             merges: Merges::default(),
+            changes: Changes::default(),
             imports: ImportQueue::default(),
             keepers: Arc::new(Semaphore::new(KEEPERS_MAX)),
             closing: watch::Sender::new(false),

@@ -1,5 +1,6 @@
 //! System tests: the same bodies through every door of a real store.
 
+mod ancestors;
 mod damage;
 mod door;
 mod doors;
@@ -18,3 +19,4 @@ mod round_trips;
 mod scans;
 mod signatures;
 mod updates;
+mod watches;

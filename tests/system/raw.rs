@@ -11,7 +11,7 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::twoparty::VatNetwork;
 use carrack_schema::wire::store_capnp as wire;
 use carrack_segment::{Directory, Fs};
-use carrack_store::{ImportRequest, Outcome, SystemClock, rpc};
+use carrack_store::{Door as ServerDoor, Entrance, ImportRequest, Outcome, SystemClock, rpc};
 use futures::AsyncReadExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::compat::TokioAsyncReadCompatExt;
@@ -78,7 +78,7 @@ impl Folder {
     /// As [`login`](Self::login), and counts the bytes that come from the server.
     pub(crate) fn login_counted(&self) -> (wire::session::Client, Rc<Cell<usize>>) {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
-        let server = rpc::serve(self.store.clone(), theirs);
+        let server = rpc::serve(self.store.clone(), Entrance::new(ServerDoor::Owner), theirs);
         tokio::task::spawn_local(async move {
             let _ended = server.await;
         });

@@ -26,18 +26,21 @@ enum Manner {
     Sleep(usize),
 }
 
+/// A record as a sink was given it: path and bytes.
+type Given = (String, Vec<u8>);
+
 /// What a sink was given.
 #[derive(Default)]
 struct Taken {
-    /// Of each write, its records: path and bytes.
-    writes: RefCell<Vec<Vec<(String, Vec<u8>)>>>,
+    /// Of each write, its records.
+    writes: RefCell<Vec<Vec<Given>>>,
     bytes: Cell<usize>,
     is_done: Cell<bool>,
     is_dropped: Cell<bool>,
 }
 
 impl Taken {
-    fn records(&self) -> Vec<(String, Vec<u8>)> {
+    fn records(&self) -> Vec<Given> {
         self.writes.borrow().concat()
     }
 }
@@ -169,7 +172,7 @@ fn large(seed: u64) -> kit::Repo {
     repo
 }
 
-fn all(repo: &kit::Repo) -> Vec<(String, Vec<u8>)> {
+fn all(repo: &kit::Repo) -> Vec<Given> {
     let records = repo.records.iter();
     records
         .map(|record| (record.path.clone(), record.bytes.to_vec()))
@@ -202,7 +205,7 @@ fn a_scan_pushes_what_a_listing_pages_through() {
         assert!(taken.is_done.get());
         assert_eq!(records, expected.len() as u64);
         // Keys go over the wire as well.
-        let wire = |(path, bytes): &(String, Vec<u8>)| {
+        let wire = |(path, bytes): &Given| {
             let rkey = path.split_once('/').unwrap().1;
             rkey.len() + bytes.len()
         };

@@ -11,6 +11,7 @@ use super::pack::Packed;
 use super::signature::Judgement;
 use super::{ImportRequest, Outcome, Report, status};
 use crate::catalog::{Deletions, ExtentEntry, RepoEntry, SegmentEntry, SegmentId, Tables};
+use crate::changes::ChangeKind;
 use crate::error::{Error, Result};
 use crate::store::{Repo, Store, Summary};
 use crate::verdict::Verdict;
@@ -120,8 +121,8 @@ impl Store {
         let (commit, root) = (import.commit.clone(), import.root);
         let (judgement, request) = (import.judgement.clone(), import.request.clone());
         let (extent, segment) = (extent(import, packed), segment(packed));
-        let retention = self.retention();
-        self.change(move |tables| {
+        let (retention, of) = (self.retention(), did.clone());
+        let published = self.change(move |tables| {
             // Whoever takes an authority back knows it taken back before its own change is made.
             request.check()?;
             let current = tables.repo(&did)?;
@@ -154,8 +155,12 @@ impl Store {
                 tables.claim(&did, &entry.handle)?;
             }
             drop_all(tables, &dropped)?;
-            Ok(Some(entry))
-        })
+            Ok(Some((current, entry)))
+        })?;
+        Ok(published.map(|(before, entry)| {
+            self.tell(&of, ChangeKind::Imported, before.as_ref(), Some(&entry));
+            entry
+        }))
     }
 
     /// Takes what an import of the stored commit says anew: a verdict on its signature, a handle, a status. None if the
@@ -184,11 +189,15 @@ impl Store {
             if claims {
                 tables.claim(&did, &entry.handle)?;
             }
-            Ok(Some(entry))
+            Ok(Some((current, entry)))
         })?;
-        let Some(entry) = learned else {
+        let Some((before, entry)) = learned else {
             return Ok(None);
         };
+        if entry != before {
+            let did = &base.summary().did;
+            self.tell(did, ChangeKind::Status, Some(&before), Some(&entry));
+        }
         Ok(Some(Outcome::Unchanged(Report {
             summary: Summary::new(base.summary().did.clone(), &entry),
             collections: base.collections()?,

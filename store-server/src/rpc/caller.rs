@@ -106,6 +106,10 @@ impl Caller {
         self.seat()
     }
 
+    pub(super) fn connection(&self) -> &Rc<Connection> {
+        &self.session.connection
+    }
+
     fn seat(&self) -> Result<Self> {
         Ok(Self {
             session: self.session.clone(),

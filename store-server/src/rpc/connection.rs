@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     objects: Cell<u32>,
+    /// Watches that run.
+    pub(super) watches: Cell<u32>,
 }
 
 /// A place among the objects of a connection, which an object holds as long as it lives.

@@ -9,7 +9,7 @@ use carrack_schema::wire::store_capnp::store;
 use super::caller::Caller;
 use super::error::answer;
 use super::repo::{RepoObject, RepoRef};
-use super::{view, visible};
+use super::{ancestors, view, visible, watch};
 use crate::auth::Operation;
 
 pub(super) struct StoreObject {
@@ -68,6 +68,29 @@ impl store::Server for StoreObject {
             let call = self.caller.begin(Operation::Read)?;
             let stats = visible::stats(&call)?;
             view::stats(results.get().init_stats(), &stats);
+            Ok(())
+        })
+    }
+
+    async fn ancestors(
+        self: Rc<Self>,
+        params: store::AncestorsParams,
+        mut results: store::AncestorsResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let found = results.get().init_ancestors();
+            ancestors::answer(&self.caller, params.get()?, found)
+        })
+    }
+
+    async fn watch(
+        self: Rc<Self>,
+        params: store::WatchParams,
+        mut results: store::WatchResults,
+    ) -> capnp::Result<()> {
+        answer(|| {
+            let watch = watch::start(&self.caller, params.get()?)?;
+            results.get().set_watch(watch);
             Ok(())
         })
     }

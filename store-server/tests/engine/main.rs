@@ -1,6 +1,8 @@
 //! The engine without RPC: revisions, merges, deletions and commits of a [`Store`](carrack_store::Store), against models.
 
+mod ancestors;
 mod chains;
+mod changes;
 mod checks;
 mod commits;
 mod deletions;

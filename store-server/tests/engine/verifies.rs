@@ -192,7 +192,7 @@ fn damage_is_found_and_told_whether_or_not_checksums_show_it() {
 
     let mut found = 0;
     // As a disk does it: no checksum fits.
-    for at in (0..file.len()).step_by(file.len() / 40 | 1) {
+    for at in (0..file.len()).step_by((file.len() / 40) | 1) {
         let mut damaged = file.clone();
         damaged[at] ^= 0x10;
         replace(&mut world, &damaged);
@@ -202,7 +202,7 @@ fn damage_is_found_and_told_whether_or_not_checksums_show_it() {
     // As somebody would do it who wants to be believed: only hashes can tell.
     for part in [&page, &footer] {
         let mut found = 0;
-        for at in part.clone().step_by(part.len() / 40 | 1) {
+        for at in part.clone().step_by((part.len() / 40) | 1) {
             replace(&mut world, &forge(&file, at, part, &footer));
             found += usize::from(broken(world.store(), &version) > 0);
         }

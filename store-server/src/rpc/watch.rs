@@ -1,0 +1,166 @@
+//! Watches: telling a client's listener which repos change.
+//!
+//! At most one call to the listener is outstanding. One that takes its time, or never answers, is told less often and of
+//! each repo the newest only; what is kept for it meanwhile is bounded, and so are the watches of a connection, so it need
+//! not be ended: a listener may read the repos that changed before it answers.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use capnp_rpc::new_client;
+use carrack_repack::head::rev_text;
+use carrack_schema::limits::{WATCH_REPOS_MAX, WATCHES_MAX};
+use carrack_schema::wire::grant_capnp::selection;
+use carrack_schema::wire::store_capnp::{change, listener, store, watch};
+use carrack_schema::{Code, Did};
+use tokio::task::JoinSet;
+
+use super::caller::{Call, Caller};
+use super::connection::Connection;
+use super::error::{Failure, exception};
+use super::view;
+use crate::auth::Operation;
+use crate::changes::{Change, ChangeKind, Told, Watching};
+use crate::error::{Error, Result};
+
+/// The watch that its client holds; with it the telling ends.
+struct WatchObject {
+    _caller: Caller,
+    _place: Place,
+    _telling: JoinSet<()>,
+}
+
+impl watch::Server for WatchObject {}
+
+/// Which repos to tell of, within the scope.
+enum Wanted {
+    All,
+    Only(HashSet<Did>),
+}
+
+/// Starts a watch of what changes from now on.
+pub(super) fn start(
+    caller: &Caller,
+    params: store::watch_params::Reader<'_>,
+) -> Result<watch::Client, Failure> {
+    let call = caller.begin(Operation::List)?;
+    let wanted = Wanted::read(caller, params.get_repos()?)?;
+    let listener = params.get_listener()?;
+    let place = Place::take(caller.connection())?;
+    let authority = call.authority().clone();
+    let watching = call.store().watch(move |did| {
+        let is_wanted = match &wanted {
+            Wanted::All => true,
+            Wanted::Only(dids) => dids.contains(did),
+        };
+        is_wanted && authority.sees_repo(did)
+    });
+    let caller = caller.beside()?;
+    let mut telling = JoinSet::new();
+    telling.spawn_local(tell(call, watching, listener));
+    Ok(new_client(WatchObject {
+        _caller: caller,
+        _place: place,
+        _telling: telling,
+    }))
+}
+
+impl Wanted {
+    fn read(caller: &Caller, wire: selection::Reader<'_>) -> Result<Self, Failure> {
+        let dids = match wire.which()? {
+            selection::All(()) => return Ok(Self::All),
+            selection::Only(dids) => dids?,
+            selection::None(()) => {
+                let words = "a watch of no repository: name some, or all";
+                return Err(Error::new(Code::InvalidArgument, words).into());
+            }
+        };
+        if dids.len() > WATCH_REPOS_MAX {
+            let words = format!(
+                "{} repositories are more than the {WATCH_REPOS_MAX} a watch may name; watch all",
+                dids.len()
+            );
+            return Err(Error::new(Code::LimitExceeded, words).into());
+        }
+        let mut only = HashSet::new();
+        for did in dids {
+            let did = did?.to_str()?.parse()?;
+            caller.check_repo(&did)?;
+            only.insert(did);
+        }
+        Ok(Self::Only(only))
+    }
+}
+
+/// Tells a listener until it fails, its connection ends, or the authority does.
+async fn tell(call: Call, watching: Watching, listener: listener::Client) {
+    let telling = async {
+        loop {
+            let told = watching.next().await;
+            let request = changed(&call, &told, &listener).map_err(|error| exception(&error))?;
+            request.send().promise.await?;
+        }
+    };
+    let ended: capnp::Result<()> = call.while_allowed(telling).await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a watch ended");
+    }
+}
+
+fn changed(
+    call: &Call,
+    told: &Told,
+    listener: &listener::Client,
+) -> Result<
+    capnp::capability::Request<listener::changed_params::Owned, listener::changed_results::Owned>,
+> {
+    let bytes = told.changes.iter().map(|change| change.did.as_str().len());
+    call.authority().charge(bytes.sum())?;
+    let mut request = listener.changed_request();
+    let mut params = request.get();
+    params.set_missed(told.missed);
+    let mut wire = params.init_changes(view::count(told.changes.len()));
+    for (i, change) in (0..).zip(&told.changes) {
+        write(wire.reborrow().get(i), change);
+    }
+    Ok(request)
+}
+
+fn write(mut wire: change::Builder<'_>, change: &Change) {
+    wire.set_did(change.did.as_str());
+    wire.set_rev(rev_text(change.rev));
+    if let Some(commit) = &change.commit {
+        wire.set_commit(commit.as_bytes());
+    }
+    wire.set_kind(match change.kind {
+        ChangeKind::Imported => change::Kind::Imported,
+        ChangeKind::RecordDeleted => change::Kind::RecordDeleted,
+        ChangeKind::RepoDeleted => change::Kind::RepoDeleted,
+        ChangeKind::Status => change::Kind::Status,
+    });
+    wire.set_records(change.records);
+}
+
+/// A place among the watches of a connection.
+struct Place(Rc<Connection>);
+
+impl Place {
+    /// # Errors
+    /// `overloaded` if all are taken.
+    fn take(connection: &Rc<Connection>) -> Result<Self> {
+        let taken = connection.watches.get();
+        if taken >= WATCHES_MAX {
+            let words =
+                format!("this connection has {WATCHES_MAX} watches; drop one that is not needed");
+            return Err(Error::new(Code::Overloaded, words));
+        }
+        connection.watches.set(taken + 1);
+        Ok(Self(connection.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.watches.set(self.0.watches.get() - 1);
+    }
+}
