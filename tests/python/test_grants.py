@@ -60,7 +60,7 @@ async def test_a_grant_holds_what_it_was_given_and_no_more(place):
 async def test_a_scope_that_says_nothing_allows_nothing(place):
     async with place.session() as session:
         held = grants_of(session).issue({"expires": in_an_hour()}, "nothing").session
-        with fails("FAILED", "denied"):
+        with fails("FAILED", "budgetSpent"):
             await held.store().store.repo(place.did).repo.info()
         with fails("FAILED", "invalidArgument"):
             await grants_of(session).issue({}, "without an end").grant.info()
@@ -170,7 +170,18 @@ async def test_grants_are_listed_with_their_use(place):
         await grants_of(issued.session).grant(used.id).grant.revoke()
         with fails("FAILED", "notFound"):
             await grants_of(issued.session).grant("nothing").grant.info()
-        assert (await session.usage()).usage.calls > (await issued.session.usage()).usage.calls
+        # What was used of those that descend counts for the grant above; the owner's use is not counted.
+        assert (await issued.session.usage()).usage.calls > used.usage.calls
+        assert (await session.usage()).usage.calls == 0
+
+
+async def test_a_session_knows_what_it_has_used(place):
+    async with place.session() as session:
+        held = grants_of(session).issue(scope(may={"list": True}), "one that lists").session
+        before = (await held.usage()).usage
+        await held.store().store.repo(place.did).repo.list({}, {"form": "value"}, {"limit": 100})
+        after = (await held.usage()).usage
+        assert after.calls > before.calls and after.bytes > before.bytes
 
 
 async def test_a_grant_outlives_its_server(place):

@@ -190,11 +190,3 @@ async def test_the_store_can_be_asked_to_verify(place):
         assert verified.present and values.cid_text(verified.cid) == place.records[path] and verified.nodes >= 1
         verified = (await repo.record(f"{POSTS}/nothing").record.verify()).verified
         assert not verified.present and not verified.cid
-
-
-async def test_a_session_knows_what_it_has_used(place):
-    async with place.session() as session:
-        before = (await session.usage()).usage
-        await session.store().store.repo(place.did).repo.list({}, VALUE, {"limit": 100})
-        after = (await session.usage()).usage
-        assert after.calls > before.calls and after.bytes > before.bytes
