@@ -138,7 +138,7 @@ pub const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
 
 // --- RPC
 
-/// Largest message a server reads: 8-byte words, 2 MiB. A header alone makes the library allocate.
+/// Largest message a server reads: 8-byte words, 2 MiB. Memory is taken as its bytes come, not as its header says.
 pub const SERVER_MESSAGE_WORDS_MAX: usize = 256 << 10;
 /// Largest message a client reads: 8-byte words, 16 MiB; the assertion below does the arithmetic.
 pub const CLIENT_MESSAGE_WORDS_MAX: usize = 2 << 20;
@@ -146,7 +146,7 @@ pub const CLIENT_MESSAGE_WORDS_MAX: usize = 2 << 20;
 pub const CHUNK_BYTES_MAX: usize = 256 * KIB;
 /// Bytes on the way in one stream before the sender waits.
 pub const STREAM_WINDOW_BYTES: usize = 4 * MIB;
-/// Connections of all peers at once; each costs buffers of 2 × 64 KiB.
+/// Connections of all peers at once. Each has a buffer of [`IO_BUFFER_BYTES`] each way, while bytes are on their way.
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// Connections by TCP at once. The rest is for unix sockets, so that no crowd shuts the owner out.
 pub const CONNECTIONS_PUBLIC_MAX: usize = CONNECTIONS_MAX - 16;
@@ -158,6 +158,47 @@ const _: () = assert!(CONNECTIONS_PEER_MAX < CONNECTIONS_PUBLIC_MAX);
 pub const LOGINS_FAILED_MAX: u32 = 5;
 /// Seconds in which a connection must be ready for its login: a TLS handshake takes two flights.
 pub const LOGIN_SECONDS_MAX: u64 = 10;
+/// Bytes that are read from a connection at once, and that are collected before they are written to it.
+pub const IO_BUFFER_BYTES: usize = 64 * KIB;
+/// Bytes of answers and of our own calls that wait for one peer to take them; beyond it nothing more is read from it. A
+/// message that is made in many parts takes up to twice its bytes of memory.
+pub const REPLY_BYTES_MAX: usize = 8 * MIB;
+/// Bytes of one connection's messages that came in and are not processed; beyond it nothing more is read from it. One
+/// upload has its window and a chunk under way, so it never meets this.
+pub const INCOMING_BYTES_MAX: usize = 8 * MIB;
+const _: () = assert!(STREAM_WINDOW_BYTES + 2 * CHUNK_BYTES_MAX < INCOMING_BYTES_MAX);
+/// Bytes of all connections' messages that came in and are not processed; beyond it each connection has
+/// [`INCOMING_BYTES_MIN`].
+pub const INCOMING_BYTES_TOTAL: usize = 256 * MIB;
+/// Bytes that a connection may have unprocessed however much others have: the longest chunk, its call, and small calls
+/// beside it. [`CONNECTIONS_MAX`] of these are 384 MiB.
+pub const INCOMING_BYTES_MIN: usize = CHUNK_BYTES_MAX + 128 * KIB;
+const _: () = assert!(INCOMING_BYTES_MIN < INCOMING_BYTES_MAX);
+/// What a message that is not processed costs beside its bytes: the futures and table entries of its call, as measured. A
+/// connection's 8 MiB are 2,048 calls of few words.
+pub const CALL_COST_BYTES: usize = 4 * KIB;
+const _: () = assert!(2 * CALLS_MAX as usize * CALL_COST_BYTES <= INCOMING_BYTES_MAX);
+/// What a message that waits for the peer to take it costs beside its bytes.
+pub const REPLY_COST_BYTES: usize = KIB;
+/// Longest time from a message's first byte to its last, in seconds: the longest chunk at 9 kB a second.
+pub const MESSAGE_SECONDS_MAX: u64 = 30;
+/// Longest time in which a peer takes none of the bytes that wait for it, in seconds.
+pub const WRITE_SECONDS_MAX: u64 = 30;
+/// Longest time that reading pauses while nothing of what came in is done with, in seconds; then calls are refused.
+pub const PAUSE_SECONDS_MAX: u64 = 10;
+/// Exports and the like that may be pushed over one connection at a time; each holds a thread and five chunks.
+pub const PUSHES_MAX: u32 = 16;
+/// Questions of one peer that it has not finished. An answer with a capability is kept until then: 3 KiB, and 48 MiB at
+/// this limit.
+pub const QUESTIONS_MAX: usize = 16_384;
+/// Calls that may be made on one answer before it is there; the library forgets none of them until then.
+pub const PIPELINED_MAX: u32 = 4_096;
+/// Most capabilities in the parameters of one call, or in the results of one of ours.
+pub const CAPABILITIES_MAX: u32 = 16;
+/// Most steps from an answer to a capability in it.
+pub const PIPELINE_STEPS_MAX: u32 = 16;
+/// Disembargoes that wait for one peer.
+pub const EMBARGOES_MAX: u32 = 1_024;
 /// Capabilities that one connection may hold. Each costs the server about 0.35 KiB: 23 MiB at this limit.
 pub const OBJECTS_MAX: u32 = 65_536;
 /// Calls of one session that may be under way.

@@ -2,8 +2,10 @@
 //! here but the shape of an answer.
 
 mod ancestors;
+mod bounds;
 mod caller;
 mod connection;
+mod drive;
 mod error;
 mod export;
 mod feed;
@@ -12,7 +14,10 @@ mod grants;
 mod importer;
 mod keeper;
 mod list;
+mod message;
+mod network;
 mod push;
+mod questions;
 mod record;
 mod repo;
 mod scan;
@@ -20,40 +25,79 @@ mod store;
 mod view;
 mod visible;
 mod watch;
+mod writing;
+
+use std::rc::Rc;
+use std::sync::Arc;
 
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use capnp_rpc::twoparty::VatNetwork;
 use capnp_rpc::{RpcSystem, new_client};
-use carrack_schema::limits::{SERVER_MESSAGE_WORDS_MAX, STREAM_WINDOW_BYTES};
 use carrack_schema::wire::store_capnp::gate as gate_capnp;
-use futures::io::{AsyncReadExt, BufReader, BufWriter};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::compat::TokioAsyncReadCompatExt;
 
+pub use self::bounds::Bounds;
+use self::connection::{Connection, Total};
+use self::network::Network;
 use crate::server::Entrance;
 use crate::store::Store;
 
-/// Buffer of each direction, in bytes.
-const BUFFER_BYTES: usize = 64 << 10;
+/// What connections are served with: a store, and what all of them may use together.
+#[derive(Clone)]
+pub struct Service {
+    store: Store,
+    bounds: Arc<Bounds>,
+    total: Arc<Total>,
+}
 
-/// Makes the RPC system that serves `store` on one connection that came in at `entrance`; it is driven by polling it on a
-/// [`LocalSet`](tokio::task::LocalSet), and ends with the connection.
+impl Service {
+    /// Serves `store`, each connection within `bounds`.
+    pub fn new(store: Store, bounds: Bounds) -> Self {
+        Self {
+            store,
+            bounds: Arc::new(bounds),
+            total: Arc::default(),
+        }
+    }
+
+    /// Makes the RPC system that serves one connection that came in at `entrance`; it is driven by polling it on a
+    /// [`LocalSet`](tokio::task::LocalSet), and ends with the connection.
+    pub fn system(
+        &self,
+        entrance: Entrance,
+        stream: impl AsyncRead + AsyncWrite + 'static,
+    ) -> RpcSystem<Side> {
+        let connection = self.connection();
+        let gate = gate::Gate::new(self.store.clone(), entrance, connection.clone());
+        let gate: gate_capnp::Client = new_client(gate);
+        RpcSystem::new(
+            Box::new(Network::new(stream, connection)),
+            Some(gate.client),
+        )
+    }
+
+    /// Serves one connection until its peer leaves, it fails, or `stop` is there. A panic in it stays in it.
+    ///
+    /// # Errors
+    /// If the connection ended otherwise than by its peer's leaving or by `stop`.
+    pub async fn serve(
+        &self,
+        entrance: Entrance,
+        stream: impl AsyncRead + AsyncWrite + 'static,
+        stop: impl Future<Output = ()>,
+    ) -> capnp::Result<()> {
+        drive::drive(self.system(entrance, stream), stop).await
+    }
+
+    fn connection(&self) -> Rc<Connection> {
+        Connection::new(self.bounds.clone(), self.total.clone())
+    }
+}
+
+/// Makes the RPC system that serves `store` on one connection that came in at `entrance`, within the default bounds.
 pub fn serve(
     store: Store,
     entrance: Entrance,
     stream: impl AsyncRead + AsyncWrite + 'static,
 ) -> RpcSystem<Side> {
-    let (input, output) = stream.compat().split();
-    let mut options = capnp::message::ReaderOptions::new();
-    options.traversal_limit_in_words(Some(SERVER_MESSAGE_WORDS_MAX));
-    let mut network = VatNetwork::new(
-        BufReader::with_capacity(BUFFER_BYTES, input),
-        BufWriter::with_capacity(BUFFER_BYTES, output),
-        Side::Server,
-        options,
-    );
-    network.set_window_size(STREAM_WINDOW_BYTES);
-    let connection = connection::Connection::new();
-    let gate: gate_capnp::Client = new_client(gate::Gate::new(store, entrance, connection));
-    RpcSystem::new(Box::new(network), Some(gate.client))
+    Service::new(store, Bounds::default()).system(entrance, stream)
 }

@@ -28,6 +28,7 @@ use self::places::Places;
 pub use self::tls::TlsFiles;
 use self::worker::{Arrival, Incoming, Worker};
 use crate::error::{Error, Result};
+use crate::rpc;
 use crate::store::Store;
 
 /// Bytes on the way each way between an in-process client and its worker.
@@ -65,8 +66,9 @@ impl Server {
     pub(crate) fn start(store: &Store, listen: Listen, workers: usize) -> Result<Self> {
         let (bound, addresses) = listen.bind()?;
         let (stage, stages) = watch::channel(Stage::Serving);
+        let service = rpc::Service::new(store.clone(), rpc::Bounds::default());
         let workers = (0..workers.max(1))
-            .map(|number| Worker::start(number, store.clone(), stages.clone()))
+            .map(|number| Worker::start(number, service.clone(), stages.clone()))
             .collect::<io::Result<Vec<_>>>()
             .map_err(not_started)?;
         let places = Places::default();

@@ -10,6 +10,7 @@ use carrack_schema::{Code, Did, Nsid};
 
 use super::connection::{CallPermit, Calls, Connection, Seat};
 use super::error::exception;
+use super::push::Push;
 use crate::auth::audit::{Audit, Deed};
 use crate::auth::grant::OpenSession;
 use crate::auth::{Authority, Operation};
@@ -58,12 +59,14 @@ impl Caller {
         connection: &Rc<Connection>,
     ) -> Result<Self> {
         let open = authority.grant().cloned().map(OpenSession::new);
+        let seat = connection.seat()?;
+        connection.logged_in();
         Ok(Self {
-            _seat: connection.seat()?,
+            _seat: seat,
             session: Rc::new(Session {
                 store,
                 authority,
-                calls: Calls::new(),
+                calls: connection.calls(),
                 connection: connection.clone(),
                 _open: open,
             }),
@@ -344,6 +347,25 @@ impl Call {
             ended = self.session.authority.ended() => Err(exception(&ended)),
             done = work => done,
         }
+    }
+
+    /// Takes a place for something that is pushed to the caller, for as long as that lasts.
+    ///
+    /// # Errors
+    /// `overloaded` if all are taken.
+    pub(super) fn push(&self) -> Result<Push> {
+        Push::begin(&self.session.connection)
+    }
+
+    /// Awaits the caller's answer to a call of ours, but not for ever.
+    ///
+    /// # Errors
+    /// As the answer; `unavailable` if there is none in time.
+    pub(super) async fn answered<T>(
+        &self,
+        answer: impl Future<Output = capnp::Result<T>>,
+    ) -> capnp::Result<T> {
+        self.session.connection.answered(answer).await
     }
 
     pub(super) fn store(&self) -> &Store {

@@ -1,44 +1,165 @@
-//! [`Connection`]: what one connection holds at a time, and how much that may be.
+//! [`Connection`]: what one connection holds at a time, and how much that may be. It counts and says when to wait; it
+//! reads and writes nothing.
+//!
+//! Two counts hold reading back. *Queued* are bytes that wait for the peer to take them: while they are over their bound
+//! nothing is read, because whoever asks without reading the answers would pile them up here. A peer that reads brings
+//! them down; one that takes nothing for a while is closed by the writer's deadline. *Unprocessed* are the bytes of
+//! messages that came in and are still held, by calls under way or by calls that wait for those. While they are over
+//! their bound nothing is read either, which the peer's kernel tells its writer.
+//!
+//! Such a pause does not stall an honest client. What makes up most of an honest client's unprocessed bytes are writes
+//! into sinks, and these are done with as fast as the disk takes them, whatever else the client says. A call that waits
+//! for the client's own answer (an export into its sink) holds a message of a few hundred bytes, and a session may have
+//! [`CALLS_MAX`](carrack_schema::limits::CALLS_MAX) of them under way, half of the bound. A client that makes more
+//! of them has its answers behind the pause, where they would wait for each other; so a pause in which nothing is done
+//! with ends after a while, and then calls are refused with `overloaded` and everything else is read, until there is room.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use carrack_schema::Code;
-use carrack_schema::limits::{CALLS_MAX, OBJECTS_MAX};
+use carrack_schema::limits::{CALL_COST_BYTES, INCOMING_BYTES_MIN, REPLY_COST_BYTES};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::bounds::Bounds;
+use super::error::exception;
+use super::questions::Questions;
 use crate::error::{Error, Result};
 
 /// One connection. Its objects hold it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connection {
+    bounds: Arc<Bounds>,
+    total: Arc<Total>,
+    began: Instant,
+    is_logged_in: Cell<bool>,
     objects: Cell<u32>,
     /// Watches that run.
     pub(super) watches: Cell<u32>,
+    pushes: Cell<u32>,
+    queued: Cell<usize>,
+    unprocessed: Cell<usize>,
+    /// Messages that were done with; a pause in which this stands still does not end by itself.
+    done_with: Cell<u64>,
+    is_refusing: Cell<bool>,
+    questions: RefCell<Questions>,
+    /// Told when one of the counts falls.
+    fell: Notify,
 }
+
+/// The unprocessed bytes of all connections of a server.
+#[derive(Debug, Default)]
+pub(super) struct Total {
+    bytes: AtomicUsize,
+    /// Told when they fall below their bound.
+    fell: Notify,
+}
+
+impl Connection {
+    pub(super) fn new(bounds: Arc<Bounds>, total: Arc<Total>) -> Rc<Self> {
+        Rc::new(Self {
+            questions: RefCell::new(Questions::new(bounds.questions)),
+            bounds,
+            total,
+            began: Instant::now(),
+            is_logged_in: Cell::new(false),
+            objects: Cell::new(0),
+            pushes: Cell::new(0),
+            watches: Cell::new(0),
+            queued: Cell::new(0),
+            unprocessed: Cell::new(0),
+            done_with: Cell::new(0),
+            is_refusing: Cell::new(false),
+            fell: Notify::new(),
+        })
+    }
+
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// Returns the peer's questions. Not to be held across an await.
+    pub(super) fn questions(&self) -> &RefCell<Questions> {
+        &self.questions
+    }
+
+    /// Says that a session was given out: from here on the connection may be idle.
+    pub(super) fn logged_in(&self) {
+        self.is_logged_in.set(true);
+    }
+
+    /// Returns until when a session must have been given out; none if one was.
+    pub(super) fn login_deadline(&self) -> Option<Instant> {
+        (!self.is_logged_in.get()).then(|| self.began + self.bounds.login_time)
+    }
+}
+
+// --- objects and calls
 
 /// A place among the objects of a connection, which an object holds as long as it lives.
 #[derive(Debug)]
 pub(super) struct Seat(Rc<Connection>);
 
-impl Connection {
-    pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self::default())
-    }
+/// A place among the pushes of a connection: exports, scans and the like.
+#[derive(Debug)]
+pub(super) struct PushPermit(Rc<Connection>);
 
+impl Connection {
     /// Takes a place for an object.
     ///
     /// # Errors
     /// `overloaded` if all are taken.
     pub(super) fn seat(self: &Rc<Self>) -> Result<Seat> {
-        let taken = self.objects.get();
-        if taken >= OBJECTS_MAX {
+        let (taken, most) = (self.objects.get(), self.bounds.objects);
+        if taken >= most {
             let words = format!(
-                "this connection holds {OBJECTS_MAX} capabilities; release some that are not needed"
+                "this connection holds {most} capabilities; release some that are not needed"
             );
             return Err(Error::new(Code::Overloaded, words));
         }
         self.objects.set(taken + 1);
         Ok(Seat(self.clone()))
+    }
+
+    /// Takes a place for something that is pushed to the peer.
+    ///
+    /// # Errors
+    /// `overloaded` if all are taken.
+    pub(super) fn push(self: &Rc<Self>) -> Result<PushPermit> {
+        let (taken, most) = (self.pushes.get(), self.bounds.pushes);
+        if taken >= most {
+            let words =
+                format!("{most} exports or scans of this connection are under way; await one");
+            return Err(Error::new(Code::Overloaded, words));
+        }
+        self.pushes.set(taken + 1);
+        Ok(PushPermit(self.clone()))
+    }
+
+    /// Awaits the peer's answer to a call of ours. One that does not come must not pin what is being pushed.
+    ///
+    /// # Errors
+    /// As the answer; `unavailable` if there is none in time.
+    pub(super) async fn answered<T>(
+        &self,
+        answer: impl Future<Output = capnp::Result<T>>,
+    ) -> capnp::Result<T> {
+        let in_time = tokio::time::timeout(self.bounds.push_time, answer).await;
+        in_time.unwrap_or_else(|_| {
+            let words = "what was pushed here was not acknowledged in time";
+            Err(exception(&Error::new(Code::Unavailable, words)))
+        })
+    }
+
+    /// Counts the calls of a session on this connection.
+    pub(super) fn calls(&self) -> Calls {
+        Calls {
+            under_way: Rc::default(),
+            most: self.bounds.calls,
+        }
     }
 }
 
@@ -48,37 +169,232 @@ impl Drop for Seat {
     }
 }
 
+impl Drop for PushPermit {
+    fn drop(&mut self) {
+        self.0.pushes.set(self.0.pushes.get() - 1);
+    }
+}
+
 /// Counts the calls of one session that are under way.
-#[derive(Debug, Default)]
-pub(super) struct Calls(Rc<Cell<u32>>);
+#[derive(Debug)]
+pub(super) struct Calls {
+    under_way: Rc<Cell<u32>>,
+    most: u32,
+}
 
 /// A place among the calls of a session, which a call holds until it is answered or dropped.
 #[derive(Debug)]
 pub(super) struct CallPermit(Rc<Cell<u32>>);
 
 impl Calls {
-    pub(super) fn new() -> Self {
-        Self::default()
-    }
-
     /// Takes a place for a call.
     ///
     /// # Errors
     /// `overloaded` if all are taken.
     pub(super) fn begin(&self) -> Result<CallPermit> {
-        let taken = self.0.get();
-        if taken >= CALLS_MAX {
-            let words =
-                format!("{CALLS_MAX} calls of this session are under way; await some first");
+        let (taken, most) = (self.under_way.get(), self.most);
+        if taken >= most {
+            let words = format!("{most} calls of this session are under way; await some first");
             return Err(Error::new(Code::Overloaded, words));
         }
-        self.0.set(taken + 1);
-        Ok(CallPermit(self.0.clone()))
+        self.under_way.set(taken + 1);
+        Ok(CallPermit(self.under_way.clone()))
     }
 }
 
 impl Drop for CallPermit {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
+    }
+}
+
+// --- bytes
+
+/// Bytes on their way out, counted until they are written or thrown away.
+#[derive(Debug)]
+pub(super) struct Queued {
+    connection: Rc<Connection>,
+    bytes: usize,
+}
+
+/// Bytes of a message that came in, counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct Unprocessed {
+    connection: Rc<Connection>,
+    bytes: usize,
+}
+
+impl Connection {
+    /// Counts a message that goes out.
+    pub(super) fn queue(self: &Rc<Self>, bytes: usize) -> Queued {
+        let bytes = bytes + REPLY_COST_BYTES;
+        self.queued.set(self.queued.get() + bytes);
+        Queued {
+            connection: self.clone(),
+            bytes,
+        }
+    }
+
+    /// Counts a message whose first bytes came in; the count grows with it.
+    pub(super) fn unprocessed(self: &Rc<Self>) -> Unprocessed {
+        let mut count = Unprocessed {
+            connection: self.clone(),
+            bytes: 0,
+        };
+        count.add(CALL_COST_BYTES);
+        count
+    }
+
+    /// Waits until the peer has taken enough of what is on its way to it.
+    pub(super) async fn room_to_write(&self) {
+        while self.queued.get() > self.bounds.reply_bytes {
+            self.fell.notified().await;
+        }
+    }
+
+    pub(super) fn has_room_to_write(&self) -> bool {
+        self.queued.get() <= self.bounds.reply_bytes
+    }
+
+    /// Waits until another message may be read, or until it must be because waiting does not help; then
+    /// [`is_refusing`](Self::is_refusing).
+    pub(super) async fn room_to_read(&self) {
+        loop {
+            self.room_to_write().await;
+            if self.is_full() && !self.is_refusing.get() {
+                self.is_refusing.set(!self.pause().await);
+            }
+            if self.has_room_to_write() {
+                break;
+            }
+        }
+        // Not for room that the next message would take again.
+        if self.has_room_for(INCOMING_BYTES_MIN) {
+            self.is_refusing.set(false);
+        }
+    }
+
+    /// Says whether calls are to be refused, because there is no room and waiting did not make any.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.is_refusing.get()
+    }
+
+    fn is_full(&self) -> bool {
+        !self.has_room_for(0)
+    }
+
+    /// Says whether so many bytes more may be unprocessed.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.unprocessed.get() + bytes <= self.bounds.incoming_bytes && !self.lacks_total_for(bytes)
+    }
+
+    /// Says whether with so many bytes more all connections together are over their bound, and this one has more than
+    /// each may have.
+    fn lacks_total_for(&self, bytes: usize) -> bool {
+        let total = self.total.bytes.load(Ordering::Relaxed);
+        self.unprocessed.get() + bytes > INCOMING_BYTES_MIN
+            && total + bytes > self.bounds.incoming_bytes_total
+    }
+
+    /// Waits while there is no room. Gives up, with `false`, when nothing was done with for a while.
+    async fn pause(&self) -> bool {
+        loop {
+            let done_with = self.done_with.get();
+            let room = async {
+                while self.is_full() && self.done_with.get() == done_with {
+                    // Whoever lowers the total meanwhile, on another thread, tells a future that is made before.
+                    let (ours, total) = (self.fell.notified(), self.total.fell.notified());
+                    if !self.is_full() {
+                        break;
+                    }
+                    tokio::select! { () = ours => {}, () = total => {} }
+                }
+            };
+            let in_time = tokio::time::timeout(self.bounds.pause_time, room).await;
+            if !self.is_full() {
+                return true;
+            }
+            if in_time.is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+impl Total {
+    fn subtract(&self, bytes: usize, bounds: &Bounds) {
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let limit = bounds.incoming_bytes_total;
+        if before > limit && before - bytes <= limit {
+            self.fell.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection.queued.set(connection.queued.get() - self.bytes);
+        connection.fell.notify_waiters();
+    }
+}
+
+impl Unprocessed {
+    fn add(&mut self, bytes: usize) {
+        let connection = &self.connection;
+        self.bytes += bytes;
+        connection
+            .unprocessed
+            .set(connection.unprocessed.get() + bytes);
+        connection.total.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts more bytes of the message, once there is room for them. A message that was begun may be ended whatever the
+    /// connection's own bound, which is looked at between two; what all connections have may leave no room.
+    ///
+    /// # Errors
+    /// `overloaded` if there is none for a while, and the message is not of a common size. One that is, is read all the
+    /// same, and refused if it is a call.
+    pub(super) async fn grow(&mut self, bytes: usize) -> Result<()> {
+        self.add(bytes);
+        let connection = &self.connection;
+        let is_common = self.bytes <= INCOMING_BYTES_MIN;
+        if !connection.lacks_total_for(0) || (is_common && connection.is_refusing()) {
+            return Ok(());
+        }
+        let room = async {
+            loop {
+                // As in `Connection::pause`.
+                let (ours, total) = (connection.fell.notified(), connection.total.fell.notified());
+                if !connection.lacks_total_for(0) {
+                    break;
+                }
+                tokio::select! { () = ours => {}, () = total => {} }
+            }
+        };
+        let in_time = tokio::time::timeout(connection.bounds.pause_time, room).await;
+        match in_time {
+            Ok(()) => Ok(()),
+            Err(_) if is_common => {
+                connection.is_refusing.set(true);
+                Ok(())
+            }
+            Err(_) => {
+                let words = "this server is busy with other connections' messages; try again later";
+                Err(Error::new(Code::Overloaded, words))
+            }
+        }
+    }
+}
+
+impl Drop for Unprocessed {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection
+            .unprocessed
+            .set(connection.unprocessed.get() - self.bytes);
+        connection.done_with.set(connection.done_with.get() + 1);
+        connection.total.subtract(self.bytes, &connection.bounds);
+        connection.fell.notify_waiters();
     }
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use carrack_schema::Code;
+use futures::FutureExt;
 
 use crate::error::Error;
 
@@ -19,20 +20,34 @@ pub(super) fn exception(error: &Error) -> capnp::Error {
 /// takes down the whole connection and leaks its tables.
 pub(super) fn answer<T>(body: impl FnOnce() -> Result<T, Failure>) -> capnp::Result<T> {
     match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(Failure(error))) => Err(error),
-        Err(_) => {
-            tracing::error!("a method panicked");
-            Err(capnp::Error::failed(format!(
-                "{}: a method panicked",
-                Code::Internal
-            )))
-        }
+        Ok(result) => result.map_err(|Failure(error)| error),
+        Err(_) => Err(panicked()),
     }
+}
+
+/// As [`answer`], for a body that waits. When its future is dropped, so is the body.
+pub(super) async fn answer_async<T>(
+    body: impl Future<Output = Result<T, Failure>>,
+) -> capnp::Result<T> {
+    match AssertUnwindSafe(body).catch_unwind().await {
+        Ok(result) => result.map_err(|Failure(error)| error),
+        Err(_) => Err(panicked()),
+    }
+}
+
+fn panicked() -> capnp::Error {
+    tracing::error!("a method panicked");
+    capnp::Error::failed(format!("{}: a method panicked", Code::Internal))
 }
 
 /// What ends a method early: an error of the store's or of the message's.
 pub(super) struct Failure(capnp::Error);
+
+impl Failure {
+    pub(super) fn into_exception(self) -> capnp::Error {
+        self.0
+    }
+}
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
@@ -89,6 +104,19 @@ mod tests {
     #[test]
     fn a_panic_is_an_error() {
         let error = answer::<()>(|| panic!("inside")).unwrap_err();
+        assert_eq!(error.extra, "internal: a method panicked");
+    }
+
+    #[test]
+    fn a_panic_after_a_wait_is_an_error() {
+        let (waits, goes_on) = futures::channel::oneshot::channel::<()>();
+        let mut answering = Box::pin(answer_async::<()>(async {
+            let _dropped = goes_on.await;
+            panic!("inside")
+        }));
+        assert!(answering.as_mut().now_or_never().is_none());
+        drop(waits);
+        let error = answering.now_or_never().unwrap().unwrap_err();
         assert_eq!(error.extra, "internal: a method panicked");
     }
 }

@@ -15,7 +15,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::caller::Call;
 use super::error::exception;
-use super::push::Push;
 use crate::error::{Error, Result};
 use crate::store::Repo;
 
@@ -25,6 +24,7 @@ pub(super) async fn push(
     repo: Arc<Repo>,
     sink: byte_sink::Client,
 ) -> capnp::Result<ExportStats> {
+    let mut push = call.push().map_err(|error| exception(&error))?;
     let (chunks, mut outgoing) = mpsc::channel(EXPORT_CHUNKS_QUEUED_MAX);
     let (answer, outcome) = oneshot::channel::<Result<ExportStats>>();
     let export = move || {
@@ -46,7 +46,6 @@ pub(super) async fn push(
                 error,
             ))
         })?;
-    let mut push = Push::default();
     while let Some(chunk) = outgoing.recv().await {
         let charged = call.charge_paced(chunk.len()).await;
         charged.map_err(|error| exception(&error))?;

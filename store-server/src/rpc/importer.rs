@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::caller::{Call, Caller};
-use super::error::{Failure, answer, exception};
+use super::error::{Failure, answer, answer_async, exception};
 use super::feed::{Feed, Piece, Stall};
 use super::repo::{RepoObject, RepoRef};
 use super::view;
@@ -136,26 +136,29 @@ struct Running {
 
 impl car_sink::Server for Sink {
     async fn write(self: Rc<Self>, params: car_sink::WriteParams) -> capnp::Result<()> {
-        let bytes = params.get()?.get_bytes()?;
-        if bytes.len() > CHUNK_BYTES_MAX {
-            let words = format!(
-                "a chunk of {} bytes; at most {CHUNK_BYTES_MAX} go in one write",
-                bytes.len()
-            );
-            return Err(exception(&Error::new(Code::LimitExceeded, words)));
-        }
-        // What breaks the stream here is no fault of the bytes: an authority that ended or is used up.
-        let call = self.admit().map_err(|error| self.abort(&error))?;
-        self.last_write.set(Instant::now());
-        let charged = call.charge_paced(bytes.len()).await;
-        charged.map_err(|error| self.abort(&error))?;
-        self.told.bytes.update(|told| told + bytes.len() as u64);
-        let piece = Piece::Bytes(bytes.to_vec());
-        // An error here would break the stream, and `done` could not say why the import ended.
-        if let Ok(pieces) = Sink::running(&self, &call).await {
-            let _ended_early = pieces.send(piece).await;
-        }
-        Ok(())
+        answer_async(async {
+            let bytes = params.get()?.get_bytes()?;
+            if bytes.len() > CHUNK_BYTES_MAX {
+                let words = format!(
+                    "a chunk of {} bytes; at most {CHUNK_BYTES_MAX} go in one write",
+                    bytes.len()
+                );
+                return Err(Error::new(Code::LimitExceeded, words).into());
+            }
+            // What breaks the stream here is no fault of the bytes: an authority that ended or is used up.
+            let call = self.admit().map_err(|error| self.abort(&error))?;
+            self.last_write.set(Instant::now());
+            let charged = call.charge_paced(bytes.len()).await;
+            charged.map_err(|error| self.abort(&error))?;
+            self.told.bytes.update(|told| told + bytes.len() as u64);
+            let piece = Piece::Bytes(bytes.to_vec());
+            // An error here would break the stream, and `done` could not say why the import ended.
+            if let Ok(pieces) = Sink::running(&self, &call).await {
+                let _ended_early = pieces.send(piece).await;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn done(

@@ -205,12 +205,12 @@ impl keeper::Server for Keeper {
                 tokio::select! {
                     biased;
                     finding = incoming.recv() => match finding {
-                        Some(finding) => found(&watcher, &finding).await?,
+                        Some(finding) => call.answered(found(&watcher, &finding)).await?,
                         None => break,
                     },
                     Ok(()) = reports.changed() => {
                         let now = *reports.borrow_and_update();
-                        report(&watcher, now).await?;
+                        call.answered(report(&watcher, now)).await?;
                     }
                 }
             }

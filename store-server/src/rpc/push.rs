@@ -5,31 +5,41 @@
 //! not of when something was last acknowledged; on the wire there is no difference.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::rc::Rc;
 
 use capnp::capability::StreamingRequest;
-use carrack_schema::Code;
-use carrack_schema::limits::{PUSH_SECONDS_MAX, STREAM_WINDOW_BYTES};
+use carrack_schema::limits::STREAM_WINDOW_BYTES;
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::error::exception;
-use crate::error::Error;
-
-/// Time without an acknowledgement after which a client has given up.
-const DEADLINE: Duration = Duration::from_secs(PUSH_SECONDS_MAX);
+use super::connection::{Connection, PushPermit};
+use crate::error::Result;
 
 type Acknowledgement = Pin<Box<dyn Future<Output = capnp::Result<usize>>>>;
 
 /// Writes on their way into one sink.
-#[derive(Default)]
 pub(super) struct Push {
+    connection: Rc<Connection>,
+    _permit: PushPermit,
     /// Of each write that was not acknowledged yet; its bytes come back with it.
     waiting: FuturesUnordered<Acknowledgement>,
     bytes: usize,
 }
 
 impl Push {
+    /// Begins a push to the peer of a connection.
+    ///
+    /// # Errors
+    /// `overloaded` if as many are under way as may.
+    pub(super) fn begin(connection: &Rc<Connection>) -> Result<Self> {
+        Ok(Self {
+            _permit: connection.push()?,
+            connection: connection.clone(),
+            waiting: FuturesUnordered::new(),
+            bytes: 0,
+        })
+    }
+
     /// Sends a write of so many bytes, and waits until there is room for another.
     ///
     /// # Errors
@@ -51,6 +61,8 @@ impl Push {
         while self.bytes > STREAM_WINDOW_BYTES {
             self.acknowledged().await?;
         }
+        // What else waits for this peer counts too.
+        self.connection.room_to_write().await;
         Ok(())
     }
 
@@ -65,27 +77,15 @@ impl Push {
         while !self.waiting.is_empty() {
             self.acknowledged().await?;
         }
-        in_time(done).await.map(|_| ())
+        self.connection.answered(done).await.map(|_| ())
     }
 
     /// Waits for one write's answer.
     async fn acknowledged(&mut self) -> capnp::Result<()> {
-        if let Some(bytes) = in_time(self.waiting.next().map(Option::transpose)).await? {
+        let next = self.waiting.next().map(Option::transpose);
+        if let Some(bytes) = self.connection.answered(next).await? {
             self.bytes = self.bytes.saturating_sub(bytes);
         }
         Ok(())
     }
-}
-
-/// Waits for a client's answer to a push, for so long.
-///
-/// # Errors
-/// What the client answers; `unavailable` if it does not.
-pub(super) async fn in_time<T>(answer: impl Future<Output = capnp::Result<T>>) -> capnp::Result<T> {
-    tokio::time::timeout(DEADLINE, answer)
-        .await
-        .unwrap_or_else(|_| {
-            let words = format!("the receiver took nothing for {PUSH_SECONDS_MAX} seconds");
-            Err(exception(&Error::new(Code::Unavailable, words)))
-        })
 }

@@ -9,7 +9,7 @@ use carrack_schema::wire::store_capnp::{collection, repo};
 use carrack_schema::{Did, Nsid, RecordPath, Tid};
 
 use super::caller::{Call, Caller};
-use super::error::{Failure, answer};
+use super::error::{Failure, answer, answer_async};
 use super::export;
 use super::record::RecordObject;
 use super::{list, scan, view, visible};
@@ -187,31 +187,29 @@ impl repo::Server for RepoObject {
         params: repo::ExportParams,
         mut results: repo::ExportResults,
     ) -> capnp::Result<()> {
-        let sink = params.get()?.get_sink()?;
-        // The answer to a failed opening is made like any other; the export itself waits for the sink.
-        let (call, opened) = answer(|| {
+        answer_async(async {
+            let sink = params.get()?.get_sink()?;
             let call = self.repo.begin(Operation::Export)?;
             call.check_all_collections("an export is of the whole repository")?;
-            let opened = self.repo.open(&call)?;
-            Ok((call, opened))
-        })?;
-        match opened {
-            Err(absence) => {
-                call.ends("absent");
-                results.get().set_absent(view::absent(absence));
+            match self.repo.open(&call)? {
+                Err(absence) => {
+                    call.ends("absent");
+                    results.get().set_absent(view::absent(absence));
+                }
+                Ok(repo) => {
+                    let repo = std::sync::Arc::new(repo);
+                    let pushing = export::push(&call, repo.clone(), sink);
+                    let stats = call.ended(call.while_allowed(pushing).await)?;
+                    let mut exported = results.get().init_exported();
+                    view::source(exported.reborrow().init_source(), repo.summary());
+                    exported.set_bytes(stats.bytes);
+                    exported.set_blocks(stats.blocks_count as u64);
+                    exported.set_records(stats.records_count as u64);
+                }
             }
-            Ok(repo) => {
-                let repo = std::sync::Arc::new(repo);
-                let pushing = export::push(&call, repo.clone(), sink);
-                let stats = call.ended(call.while_allowed(pushing).await)?;
-                let mut exported = results.get().init_exported();
-                view::source(exported.reborrow().init_source(), repo.summary());
-                exported.set_bytes(stats.bytes);
-                exported.set_blocks(stats.blocks_count as u64);
-                exported.set_records(stats.records_count as u64);
-            }
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
     async fn at(
@@ -233,10 +231,13 @@ impl repo::Server for RepoObject {
         params: repo::ScanParams,
         mut results: repo::ScanResults,
     ) -> capnp::Result<()> {
-        let params = params.get()?;
-        let request =
-            answer(|| list::Request::read_all(None, params.get_range()?, params.get_want()?))?;
-        scan::answer(&self.repo, &request, params.get_sink()?, results.get()).await
+        answer_async(async {
+            let params = params.get()?;
+            let request = list::Request::read_all(None, params.get_range()?, params.get_want()?)?;
+            let scanned = scan::answer(&self.repo, &request, params.get_sink()?, results.get());
+            Ok(scanned.await?)
+        })
+        .await
     }
 }
 
@@ -295,11 +296,13 @@ impl collection::Server for CollectionObject {
         params: collection::ScanParams,
         mut results: collection::ScanResults,
     ) -> capnp::Result<()> {
-        let params = params.get()?;
-        let request = answer(|| {
+        answer_async(async {
+            let params = params.get()?;
             let (range, want) = (params.get_range()?, params.get_want()?);
-            list::Request::read_all(Some(&self.nsid), range, want)
-        })?;
-        scan::answer(&self.repo, &request, params.get_sink()?, results.get()).await
+            let request = list::Request::read_all(Some(&self.nsid), range, want)?;
+            let scanned = scan::answer(&self.repo, &request, params.get_sink()?, results.get());
+            Ok(scanned.await?)
+        })
+        .await
     }
 }

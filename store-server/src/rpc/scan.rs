@@ -5,11 +5,11 @@
 
 use carrack_schema::limits::LIST_RECORDS_MAX;
 use carrack_schema::wire::store_capnp::{Absent, record_sink, scan_result};
+use futures::TryFutureExt;
 
 use super::caller::Call;
-use super::error;
+use super::error::Failure;
 use super::list::{Page, Request};
-use super::push::Push;
 use super::repo::RepoRef;
 use super::view;
 use crate::auth::Operation;
@@ -31,25 +31,22 @@ pub(super) async fn answer(
     request: &Request<'_>,
     sink: record_sink::Client,
     mut results: scan_result::Builder<'_>,
-) -> capnp::Result<()> {
-    let (call, opened) = error::answer(|| {
-        let call = named.begin(Operation::List)?;
-        request.check_scope(&call)?;
-        let opened = named.open(&call)?;
-        Ok((call, opened))
-    })?;
-    let repo = match opened {
+) -> Result<(), Failure> {
+    let call = named.begin(Operation::List)?;
+    request.check_scope(&call)?;
+    let repo = match named.open(&call)? {
         Ok(repo) => repo,
         Err(absence) => {
             results.set_absent(view::absent(absence));
             return Ok(());
         }
     };
-    let Some(rows) = error::answer(|| Ok(repo.rows(&request.keys(None))?))? else {
+    let Some(rows) = repo.rows(&request.keys(None))? else {
         results.set_absent(Absent::Collection);
         return Ok(());
     };
     let pushing = push(&call, &repo, rows, request, &sink);
+    let pushing = pushing.map_err(Failure::into_exception);
     let totals = call.while_allowed(pushing).await?;
     let mut scanned = results.init_scanned();
     view::source(scanned.reborrow().init_source(), repo.summary());
@@ -64,18 +61,17 @@ async fn push(
     rows: Rows,
     request: &Request<'_>,
     sink: &record_sink::Client,
-) -> capnp::Result<Totals> {
-    let mut push = Push::default();
+) -> Result<Totals, Failure> {
+    let mut push = call.push()?;
     let mut totals = Totals::default();
     let mut rows = repo.read(rows);
     loop {
-        let page = error::answer(|| Ok(Page::take(&mut rows, request, LIST_RECORDS_MAX)?))?;
+        let page = Page::take(&mut rows, request, LIST_RECORDS_MAX)?;
         let (records, bytes) = (page.len(), page.bytes);
         if records == 0 {
             break;
         }
-        let charged = call.charge_paced(bytes).await;
-        charged.map_err(|error| error::exception(&error))?;
+        call.charge_paced(bytes).await?;
         let mut write = sink.write_request();
         page.write(request, write.get().init_records(view::count(records)));
         totals.records += records as u64;

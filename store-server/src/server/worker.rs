@@ -16,11 +16,7 @@ use super::Stage;
 use super::door::{Door, Entrance};
 use super::listener::Socket;
 use super::places::Place;
-use crate::rpc;
-use crate::store::Store;
-
-/// How long a connection gets to take its last answers.
-const GOODBYE: Duration = Duration::from_secs(1);
+use crate::rpc::Service;
 
 pub(super) struct Worker {
     pub(super) inbox: mpsc::UnboundedSender<Incoming>,
@@ -44,7 +40,7 @@ pub(super) enum Arrival {
 impl Worker {
     pub(super) fn start(
         number: usize,
-        store: Store,
+        service: Service,
         stages: watch::Receiver<Stage>,
     ) -> io::Result<Self> {
         let (inbox, incoming) = mpsc::unbounded_channel();
@@ -53,14 +49,14 @@ impl Worker {
             .build()?;
         let thread = std::thread::Builder::new()
             .name(format!("carrack-worker-{number}"))
-            .spawn(move || LocalSet::new().block_on(&runtime, work(store, incoming, stages)))?;
+            .spawn(move || LocalSet::new().block_on(&runtime, work(service, incoming, stages)))?;
         Ok(Self { inbox, thread })
     }
 }
 
 /// Serves the connections a worker is dealt until told to stop.
 async fn work(
-    store: Store,
+    service: Service,
     mut incoming: mpsc::UnboundedReceiver<Incoming>,
     mut stages: watch::Receiver<Stage>,
 ) {
@@ -71,7 +67,7 @@ async fn work(
             connection = incoming.recv() => {
                 let Some(connection) = connection else { break };
                 let guest = Guest {
-                    store: store.clone(),
+                    service: service.clone(),
                     entrance: Entrance::new(connection.door),
                     stages: leaving.clone(),
                 };
@@ -91,7 +87,7 @@ async fn work(
 
 /// What serving one connection takes.
 struct Guest {
-    store: Store,
+    service: Service,
     entrance: Entrance,
     stages: watch::Receiver<Stage>,
 }
@@ -119,24 +115,14 @@ impl Guest {
     }
 
     async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + 'static) -> capnp::Result<()> {
-        let mut system = rpc::serve(self.store, self.entrance.clone(), stream);
-        tokio::select! {
-            ended = &mut system => return ended,
-            () = stopping(&mut self.stages) => {}
-            () = self.entrance.turned_away() => tracing::info!("too many logins failed"),
-        }
-        // Disconnecting flushes the answers that are on their way; a peer that takes none is not waited for.
-        let disconnect = system.get_disconnector();
-        let goodbye = async {
+        let entrance = self.entrance.clone();
+        let stop = async {
             tokio::select! {
-                biased;
-                ended = system => ended,
-                ended = disconnect => ended,
+                () = stopping(&mut self.stages) => {}
+                () = entrance.turned_away() => tracing::info!("too many logins failed"),
             }
         };
-        tokio::time::timeout(GOODBYE, goodbye)
-            .await
-            .unwrap_or(Ok(()))
+        self.service.serve(self.entrance, stream, stop).await
     }
 }
 

@@ -1,0 +1,290 @@
+//! Peers that announce, ask or send more than they should get (D1, D2, point 4 of the RPC's rules).
+
+use carrack_client::{Address, Client};
+use carrack_schema::limits::{
+    CALL_COST_BYTES, CHUNK_BYTES_MAX, INCOMING_BYTES_MAX, INCOMING_BYTES_MIN, IO_BUFFER_BYTES,
+    LIST_BYTES_MAX, PAUSE_SECONDS_MAX, REPLY_BYTES_MAX, SERVER_MESSAGE_WORDS_MAX,
+    WRITE_SECONDS_MAX,
+};
+use carrack_schema::wire::store_capnp as wire;
+use carrack_store::rpc::Bounds;
+use carrack_store::{DataFolder, Owner, Settings};
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use crate::peer::{self, On};
+use crate::world::{Heap, alone, hear, hear_all, paused, send, settle, ticking};
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn headers_that_announce_much_take_little() {
+    use std::io::Write;
+    const PEERS: usize = 64;
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let owner = Owner::start(&DataFolder::new(folder.path()), &Settings::default()).unwrap();
+    let [Address::Unix(socket)] = owner.addresses() else {
+        panic!("one socket");
+    };
+    let heap = Heap::measure();
+    let peers: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+            let words = u32::try_from(SERVER_MESSAGE_WORDS_MAX).unwrap();
+            stream.write_all(&peer::header(words)).unwrap();
+            stream.write_all(&[0; 64]).unwrap();
+            stream
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        // Both workers are asked, each after it has seen to the peers that came before.
+        for _ in 0..8 {
+            let client = Client::connect(&owner.addresses()[0]).await.unwrap();
+            client.login("").about().await.unwrap();
+        }
+    });
+    // Each has its first step of memory, a buffer and its tables.
+    heap.assert_peak(PEERS * 3 * IO_BUFFER_BYTES);
+    drop(peers);
+    owner.shutdown();
+}
+
+#[test]
+fn answers_that_nobody_reads_are_bounded() {
+    paused(Bounds::default(), async |world| {
+        let honest = world.honest();
+        world.serves(&honest).await;
+        let (mut peer, served) = world.connect();
+        assert!(send(&mut peer, &open_repo(world.repo.did.as_str())).await);
+        settle().await;
+        let heap = Heap::measure();
+        let begun = Instant::now();
+        // Answers of some 100 KiB, which would be a gigabyte.
+        let calls = async {
+            for question in 100..10_100 {
+                let list = peer::call::<wire::repo::Client>(question, On::FieldOf(3), 4, |call| {
+                    let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+                    let list = content.init_as::<wire::repo::list_params::Builder<'_>>();
+                    list.init_page().set_limit(1_000);
+                });
+                if !send(&mut peer, &list).await {
+                    return question;
+                }
+            }
+            panic!("all calls were taken")
+        };
+        let taken = world.serves_while(&honest, calls).await;
+        assert!(taken > 110, "{taken}");
+        assert!(served.is_finished());
+        assert_eq!(begun.elapsed().as_secs(), WRITE_SECONDS_MAX);
+        heap.assert_peak(2 * (REPLY_BYTES_MAX + LIST_BYTES_MAX) + 2 * MIB);
+    });
+}
+
+/// The parameters of a write.
+fn write(question: u32, sink: u32, bytes: &[u8]) -> Vec<u8> {
+    peer::call::<wire::car_sink::Client>(question, On::FieldOf(sink), 0, |call| {
+        let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+        content
+            .init_as::<wire::car_sink::write_params::Builder<'_>>()
+            .set_bytes(bytes);
+    })
+}
+
+#[test]
+fn an_upload_without_end_that_ignores_its_window_is_held_back() {
+    const BYTES: usize = 128 * MIB;
+    ticking(Bounds::default(), async |world| {
+        let honest = world.honest();
+        world.serves(&honest).await;
+        let (mut peer, served) = world.connect();
+        let begin = [
+            peer::login(),
+            peer::call::<wire::session::Client>(2, On::FieldOf(1), 2, |call| {
+                call.init_params();
+            }),
+            peer::call::<wire::importer::Client>(3, On::FieldOf(2), 0, |call| {
+                let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+                content
+                    .init_as::<wire::importer::import_car_params::Builder<'_>>()
+                    .init_options();
+            }),
+        ];
+        assert!(send(&mut peer, &begin.concat()).await);
+        // A CAR of which one block comes again and again: each time it is hashed, which takes longer than sending it.
+        let block = kit::cbor::Value::Bytes(vec![7; 100_000]).encode();
+        let block = kit::car::section(&kit::cbor::cid_of(&block), &block);
+        let header = kit::car::header(&[world.repo.commit_cid]);
+        let mut stream = header.into_iter().chain(block.into_iter().cycle());
+        let heap = Heap::measure();
+        let upload = async {
+            let mut chunk = Vec::with_capacity(CHUNK_BYTES_MAX);
+            for question in (10..).take(BYTES / CHUNK_BYTES_MAX) {
+                chunk.clear();
+                chunk.extend(stream.by_ref().take(CHUNK_BYTES_MAX));
+                assert!(
+                    send(&mut peer, &write(question, 3, &chunk)).await,
+                    "it is not broken"
+                );
+            }
+        };
+        world.serves_while(&honest, upload).await;
+        heap.assert_peak(INCOMING_BYTES_MAX + 8 * MIB);
+        assert!(!served.is_finished());
+    });
+}
+
+/// Calls that are made on the answer of a call that waits: they are held until it ends.
+fn held(first: u32, count: u32, on: u32, bytes: usize) -> Vec<u8> {
+    let did = "x".repeat(bytes);
+    (first..first + count)
+        .flat_map(|question| {
+            peer::call::<wire::store::Client>(question, On::FieldOf(on), 0, |call| {
+                let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+                content
+                    .init_as::<wire::store::repo_params::Builder<'_>>()
+                    .set_did(&did[..]);
+            })
+        })
+        .collect()
+}
+
+/// Logs in, and asks for a repo as question 3.
+fn open_repo(did: &str) -> Vec<u8> {
+    [
+        peer::login(),
+        peer::call::<wire::session::Client>(2, On::FieldOf(1), 1, |call| {
+            call.init_params();
+        }),
+        peer::call::<wire::store::Client>(3, On::FieldOf(2), 0, |call| {
+            let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+            content
+                .init_as::<wire::store::repo_params::Builder<'_>>()
+                .set_did(did);
+        }),
+    ]
+    .concat()
+}
+
+/// Logs in and begins a call, as question 5, that waits for this peer's own answer: an export into its sink.
+pub(crate) fn begin_waiting(did: &str) -> Vec<u8> {
+    [open_repo(did), peer::export(5, 3)].concat()
+}
+
+#[test]
+fn what_is_not_processed_is_bounded_and_what_cannot_wait_is_refused() {
+    const CALLS: u32 = 400;
+    paused(Bounds::default(), async |world| {
+        let honest = world.honest();
+        world.serves(&honest).await;
+        let (mut peer, served) = world.connect();
+        assert!(send(&mut peer, &begin_waiting(world.repo.did.as_str())).await);
+        settle().await;
+        let heap = Heap::measure();
+        let begun = Instant::now();
+        // 400 calls of 64 KiB: 25 MiB, on an answer that is not there.
+        for call in 0..CALLS {
+            assert!(send(&mut peer, &held(100 + call, 1, 5, 64 << 10)).await);
+        }
+        world.serves(&honest).await;
+        heap.assert_peak(INCOMING_BYTES_MAX + 4 * MIB);
+        // It paused once, for all.
+        assert_eq!(begun.elapsed().as_secs(), PAUSE_SECONDS_MAX);
+        settle().await;
+        let heard = hear(&mut peer).await;
+        let refused = heard
+            .errors
+            .iter()
+            .filter(|(_, _, words)| words.starts_with("overloaded: "))
+            .count();
+        let fit = INCOMING_BYTES_MAX / ((64 << 10) + CALL_COST_BYTES);
+        assert!(
+            (CALLS as usize - fit).abs_diff(refused) < 8,
+            "{refused} of {CALLS}"
+        );
+        assert!(!served.is_finished());
+        // The calls that were held end when what they wait for does, and there is room again.
+        drop(peer);
+        let _left = served.await;
+        settle().await;
+        assert!(heap.now() < MIB, "{} KiB are left", heap.now() >> 10);
+    });
+}
+
+#[test]
+fn when_all_is_used_up_every_connection_goes_on_with_little() {
+    let bounds = Bounds {
+        incoming_bytes_total: 2 * MIB,
+        ..Bounds::default()
+    };
+    paused(bounds, async |world| {
+        let honest = world.honest();
+        world.serves(&honest).await;
+        let (mut hoarder, _served) = world.connect();
+        let (mut second, _served) = world.connect();
+        for peer in [&mut hoarder, &mut second] {
+            assert!(send(peer, &begin_waiting(world.repo.did.as_str())).await);
+        }
+        settle().await;
+        assert!(send(&mut hoarder, &held(100, 40, 5, 64 << 10)).await);
+        world.serves(&honest).await;
+        // Small messages go on, and an upload does, a chunk at a time.
+        world.serves_another().await;
+        let upload = honest
+            .importer()
+            .import(carrack_client::ImportOptions::default());
+        assert!(upload.write(&vec![0; CHUNK_BYTES_MAX]).await);
+        assert!(
+            upload.done().await.is_ok(),
+            "rejected, but not for being too much"
+        );
+        // What is larger waits for a while, and is told.
+        let begun = Instant::now();
+        let large = held(100, 1, 5, 2 * INCOMING_BYTES_MIN);
+        let sent = send(&mut second, &large).await;
+        let heard = hear_all(&mut second).await;
+        assert!(
+            heard.abort.unwrap_or_default().starts_with("overloaded: "),
+            "{sent}"
+        );
+        assert_eq!(begun.elapsed().as_secs(), PAUSE_SECONDS_MAX);
+        world.serves(&honest).await;
+    });
+}
+
+#[test]
+fn uploads_side_by_side_are_held_back_and_not_broken() {
+    ticking(Bounds::default(), async |world| {
+        // Four windows are twice what one connection may have unprocessed.
+        let session = world.honest();
+        let uploads = (0..4_u64).map(|upload| {
+            let session = &session;
+            async move {
+                let repo = kit::RepoSpec {
+                    records: 20_000,
+                    seed: 90 + upload,
+                    ..kit::RepoSpec::default()
+                }
+                .build();
+                let sink = session
+                    .importer()
+                    .import(carrack_client::ImportOptions::default());
+                for chunk in repo.car(kit::Order::Pds).chunks(CHUNK_BYTES_MAX) {
+                    assert!(sink.write(chunk).await);
+                }
+                sink.done().await.unwrap()
+            }
+        });
+        for outcome in join_all(uploads).await {
+            assert!(matches!(
+                outcome,
+                carrack_client::ImportOutcome::Imported(_)
+            ));
+        }
+    });
+}

@@ -1,0 +1,92 @@
+//! Peers that do not answer what is pushed to them (D7).
+
+use std::time::Duration;
+
+use capnp_rpc::new_client;
+use carrack_schema::limits::PUSHES_MAX;
+use carrack_schema::wire::store_capnp as wire;
+use carrack_store::rpc::Bounds;
+
+use crate::world::{World, ticking};
+
+/// A sink whose methods answer, or never do.
+#[derive(Clone, Copy)]
+struct Sink {
+    writes: bool,
+    is_done: bool,
+}
+
+impl wire::byte_sink::Server for Sink {
+    async fn write(
+        self: std::rc::Rc<Self>,
+        _params: wire::byte_sink::WriteParams,
+    ) -> capnp::Result<()> {
+        if !self.writes {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn done(
+        self: std::rc::Rc<Self>,
+        _params: wire::byte_sink::DoneParams,
+        _results: wire::byte_sink::DoneResults,
+    ) -> capnp::Result<()> {
+        if !self.is_done {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+fn repo(world: &World, gate: &wire::gate::Client) -> wire::repo::Client {
+    let session = gate.login_request().send().pipeline.get_session();
+    let store = session.store_request().send().pipeline.get_store();
+    let mut request = store.repo_request();
+    request.get().set_did(world.repo.did.as_str());
+    request.send().pipeline.get_repo()
+}
+
+async fn export(repo: &wire::repo::Client, sink: Sink) -> Result<(), String> {
+    let mut request = repo.export_request();
+    request.get().set_sink(new_client(sink));
+    let answer = request.send().promise.await;
+    answer.map(drop).map_err(|error| error.extra)
+}
+
+#[test]
+fn a_push_that_nobody_acknowledges_ends() {
+    for (writes, is_done) in [(true, false), (false, false)] {
+        // Exports have threads of their own, which a clock that stands still does not wait for.
+        let bounds = Bounds {
+            push_time: Duration::from_secs(2),
+            ..Bounds::default()
+        };
+        ticking(bounds, async |world| {
+            let honest = world.honest();
+            world.serves(&honest).await;
+            let (gate, _served) = world.raw();
+            let repo = repo(world, &gate);
+            let silent = Sink { writes, is_done };
+            let exports = (0..PUSHES_MAX).map(|_| export(&repo, silent));
+            let all = futures::future::join_all(exports);
+            let one_more = async {
+                // Behind the others on the wire.
+                tokio::task::yield_now().await;
+                export(&repo, silent).await
+            };
+            let (all, one_more) = tokio::join!(all, one_more);
+            assert!(one_more.unwrap_err().contains("overloaded: "));
+            for ended in all {
+                assert!(ended.unwrap_err().contains("not acknowledged"));
+            }
+            // Their places are free, and the connection is as good as before.
+            let answers = Sink {
+                writes: true,
+                is_done: true,
+            };
+            export(&repo, answers).await.unwrap();
+            world.serves(&honest).await;
+        });
+    }
+}
