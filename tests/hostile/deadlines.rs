@@ -74,6 +74,7 @@ fn who_logged_in_may_be_idle_for_a_day() {
 fn a_message_that_does_not_end_ends_its_connection() {
     paused(Bounds::default(), async |world| {
         let honest = world.honest();
+        world.serves(&honest).await;
         let (mut stops, _served) = world.connect();
         let (mut drips, served) = world.connect();
         for peer in [&mut stops, &mut drips] {

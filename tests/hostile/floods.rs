@@ -231,18 +231,18 @@ fn when_all_is_used_up_every_connection_goes_on_with_little() {
             assert!(send(peer, &begin_waiting(world.repo.did.as_str())).await);
         }
         settle().await;
+        // It waits once, for all that does not fit.
+        let begun = Instant::now();
         assert!(send(&mut hoarder, &held(100, 40, 5, 64 << 10)).await);
+        assert_eq!(begun.elapsed().as_secs(), PAUSE_SECONDS_MAX);
         world.serves(&honest).await;
-        // Small messages go on, and an upload does, a chunk at a time.
+        // Small messages go on, and such as an upload's: one chunk at a time.
         world.serves_another().await;
-        let upload = honest
-            .importer()
-            .import(carrack_client::ImportOptions::default());
-        assert!(upload.write(&vec![0; CHUNK_BYTES_MAX]).await);
-        assert!(
-            upload.done().await.is_ok(),
-            "rejected, but not for being too much"
-        );
+        assert!(send(&mut second, &held(90, 1, 2, CHUNK_BYTES_MAX)).await);
+        let [(90, _, words)] = &hear(&mut second).await.errors[..] else {
+            panic!("one answer");
+        };
+        assert!(words.starts_with("invalidArgument: "), "{words}");
         // What is larger waits for a while, and is told.
         let begun = Instant::now();
         let large = held(100, 1, 5, 2 * INCOMING_BYTES_MIN);
