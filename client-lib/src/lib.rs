@@ -35,6 +35,7 @@ mod keeper;
 mod listing;
 mod permits;
 mod push;
+pub mod query;
 mod read;
 mod repo;
 mod scope;

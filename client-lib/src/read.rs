@@ -290,7 +290,7 @@ pub(crate) fn set_want(mut wire: want::Builder<'_>, wanted: &Want) {
     }
 }
 
-fn absent(hop: std::result::Result<wire::Absent, capnp::NotInSchema>) -> Absent {
+pub(crate) fn absent(hop: std::result::Result<wire::Absent, capnp::NotInSchema>) -> Absent {
     match hop {
         Ok(wire::Absent::Repo) => Absent::Repo,
         Ok(wire::Absent::Collection) => Absent::Collection,
@@ -314,7 +314,7 @@ fn repo_info(wire: wire::repo_info::Reader<'_>) -> Result<RepoInfo> {
     })
 }
 
-fn source(wire: wire::source::Reader<'_>) -> Result<Source> {
+pub(crate) fn source(wire: wire::source::Reader<'_>) -> Result<Source> {
     let judged = wire.get_verdict()?;
     let verdict = match judged.get_outcome()? {
         wire::verdict::Outcome::Unchecked => Verdict::Unchecked,
@@ -354,7 +354,7 @@ fn import_report(wire: wire::import_report::Reader<'_>) -> Result<ImportReport> 
     })
 }
 
-fn record(wire: record_data::Reader<'_>) -> Result<RecordData> {
+pub(crate) fn record(wire: record_data::Reader<'_>) -> Result<RecordData> {
     let body = match wire.which()? {
         record_data::None(()) => Body::None,
         record_data::Value(value) => Body::Value(Value::from_wire(value?)?),

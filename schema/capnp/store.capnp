@@ -66,7 +66,7 @@ interface Store {
   stats @2 () -> (stats :StoreStats);
   # Totals of all that is held.
   query @3 (plan :Query.Plan) -> (answer :Query.Answer);
-  # Runs a plan on the current revisions. What the plan names and the store does not hold is a row that says so.
+  # Runs a plan, on one revision of each repository: the current one when the plan first reaches it.
   ancestors @4 (uri :Text, max :UInt32, want :Record.Want) -> (ancestors :Ancestors);
   # The posts that a post answers, from its parent up, as far as the store holds them; at most `max` (0: the server's
   # default).

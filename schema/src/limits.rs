@@ -258,6 +258,50 @@ pub const WATCH_CHANGES_MAX: usize = 1_024;
 const _: () = assert!(
     WATCH_CHANGES_MAX * (crate::names::DID_BYTES_MAX + 128) < CLIENT_MESSAGE_WORDS_MAX * 8 / 2
 );
+// --- queries
+
+/// Most steps of a plan.
+pub const QUERY_STEPS_MAX: usize = 16;
+/// Most tests of one filter.
+pub const QUERY_TESTS_MAX: usize = 32;
+/// Most at-URIs that one step names.
+pub const QUERY_URIS_MAX: usize = 1_000;
+/// Most repos that one step names.
+pub const QUERY_REPOS_NAMED_MAX: usize = 100;
+/// Longest path: twice what the keys of a deep record take.
+pub const QUERY_PATH_BYTES_MAX: usize = KIB;
+/// Rows of an answer when the plan says nothing.
+pub const QUERY_ROWS_DEFAULT: u32 = 100;
+/// Most rows of an answer.
+pub const QUERY_ROWS_MAX: u32 = 10_000;
+/// Bytes of an answer when the plan says nothing.
+pub const QUERY_BYTES_DEFAULT: u32 = 512 << 10;
+/// Most bytes of an answer, as they are on the wire.
+pub const QUERY_BYTES_MAX: u32 = 2 << 20;
+// A client reads the keys of a value once more for each node that has one, as of a page.
+const _: () = assert!(QUERY_BYTES_MAX as usize * 4 < CLIENT_MESSAGE_WORDS_MAX * 8);
+/// Work of a plan that says nothing: a repo of a million records is listed and grouped.
+pub const QUERY_WORK_DEFAULT: u64 = 2_000_000;
+/// Most work of a plan. A unit, a row that one step looks at, takes some ten nanoseconds in a mapped page.
+pub const QUERY_WORK_MAX: u64 = 32_000_000;
+/// Work that opening a repo counts as: about what reading so many rows takes.
+pub const QUERY_REPO_WORK: u64 = 50;
+/// Records that a plan which is over may still look up for the rows that it has, so that ten groups it counted can be
+/// shown.
+pub const QUERY_FINISH_LOOKUPS: u64 = 1_000;
+/// Milliseconds of a plan that says nothing.
+pub const QUERY_MILLIS_DEFAULT: u32 = 5_000;
+/// Most milliseconds of a plan: cold pages take a millisecond for one row.
+pub const QUERY_MILLIS_MAX: u32 = 30_000;
+/// Bytes of rows and values that a plan may keep apart: 300,000 groups of the length of a DID.
+pub const QUERY_MEMORY_BYTES: usize = 32 * MIB;
+/// Most repos that a plan reaches: each is open until it ends, at a few KiB.
+pub const QUERY_REPOS_MAX: usize = 4_096;
+/// Most revisions that an answer names beside those that its rows are of, and most repos that it says are not held.
+pub const QUERY_SOURCES_MAX: usize = 100;
+/// Queries that run at the same time, each on a thread of its own: 128 MiB of [`QUERY_MEMORY_BYTES`]. Others wait.
+pub const QUERIES_MAX: usize = 4;
+
 /// Most field paths in one projection.
 pub const FIELDS_MAX: usize = 64;
 

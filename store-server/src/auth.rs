@@ -152,6 +152,15 @@ impl Authority {
     /// # Errors
     /// As [`enter`](Self::enter), and `denied` if the scope does not allow it.
     pub(crate) fn begin(&self, operation: Operation) -> Result<()> {
+        self.check_may(operation)?;
+        self.enter()
+    }
+
+    /// Says whether a call that was let in may do `operation` too.
+    ///
+    /// # Errors
+    /// `revoked` or `expired`; `denied` if the scope does not allow it.
+    pub(crate) fn check_may(&self, operation: Operation) -> Result<()> {
         let Some(grant) = &self.0 else {
             return Ok(());
         };
@@ -161,7 +170,7 @@ impl Authority {
             let words = format!("this session may not {operation}; {}", self.may());
             return Err(Error::new(Code::Denied, words));
         }
-        self.enter()
+        Ok(())
     }
 
     fn may(&self) -> String {

@@ -16,6 +16,7 @@ mod list;
 mod output;
 mod progress;
 mod prove;
+mod query;
 mod repos;
 mod serve;
 mod stats;
@@ -84,6 +85,8 @@ enum Command {
     Get(get::Arguments),
     /// List the records of a repo or a collection
     List(list::Arguments),
+    /// Filter, count and group records with a plan of steps
+    Query(query::Arguments),
     /// Write a repo as a CAR file, or as JSON lines
     Export(export::Arguments),
     /// Write the CAR that proves a record, or that there is none, from the signed commit
@@ -213,6 +216,7 @@ async fn through(door: &mut Door, command: Command, output: &mut Output) -> Resu
         Command::Repos => repos::run(door, output).await,
         Command::Get(arguments) => get::run(door, &arguments, output).await,
         Command::List(arguments) => list::run(door, &arguments, output).await,
+        Command::Query(arguments) => query::run(door, &arguments, output).await,
         Command::Export(arguments) => export::run(door, &arguments, output).await,
         Command::Prove(arguments) => prove::run(door, &arguments, output).await,
         Command::Stats => stats::run(door, output).await,

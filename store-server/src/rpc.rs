@@ -17,6 +17,7 @@ mod list;
 mod message;
 mod network;
 mod push;
+mod query;
 mod questions;
 mod record;
 mod repo;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Weak};
 
-use carrack_schema::limits::KEEPERS_MAX;
+use carrack_schema::limits::{KEEPERS_MAX, QUERIES_MAX};
 use carrack_schema::{Code, Did, Handle, Tid};
 use carrack_segment::{Directory, Lock};
 use tokio::sync::{Semaphore, watch};
@@ -47,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) books: Arc<Signal>,
     /// Places of calls that take long: deletions, compactions, checks.
     pub(crate) keepers: Arc<Semaphore>,
+    /// Places of queries.
+    pub(crate) queries: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     /// Held as long as anything here can write, by whatever thread; so it is the last field.
     _lock: Lock,
@@ -119,6 +121,7 @@ impl Store {
             changes: Changes::default(),
             imports: ImportQueue::default(),
             keepers: Arc::new(Semaphore::new(KEEPERS_MAX)),
+            queries: Arc::new(Semaphore::new(QUERIES_MAX)),
             closing: watch::Sender::new(false),
             _lock: lock,
         })))

@@ -30,11 +30,11 @@ async def prepared(session):
     return session.store().store
 
 
-ALL = {"list": {"repo": DID, "collection": NOTES}}
+ALL = {"list": {"repos": {"named": [DID]}, "collection": NOTES}}
 
 
 def records_of(answer):
-    return [values.to_python(row.record.value) for row in answer.rows]
+    return [values.to_python(row.record.record.value) for row in answer.rows]
 
 
 async def test_a_plan_is_one_call(place):
@@ -54,9 +54,9 @@ async def test_rows_are_records(place):
         store = await prepared(session)
         answer = (await store.query({"steps": [ALL]})).answer
         assert records_of(answer) == list(notes().values())
-        assert [row.record.rkey for row in answer.rows] == list(notes())
+        assert [row.record.record.rkey for row in answer.rows] == list(notes())
         # Where they come from is said once, and rows name it by number.
-        assert {answer.sources[row.source].did for row in answer.rows} == {DID}
+        assert {answer.sources[row.record.source].did for row in answer.rows} == {DID}
 
 
 async def test_filters_look_at_paths(place):
@@ -89,8 +89,8 @@ async def test_references_are_followed(place):
         nowhere = f"at://{DID}/{NOTES}/nothing"
         uris = [f"at://{DID}/{NOTES}/{next(iter(notes()))}", nowhere]
         answer = (await store.query({"steps": [{"get": uris}]})).answer
-        assert values.to_python(answer.rows[0].record.value)["size"] == 0
-        assert (answer.rows[1].uri, answer.rows[1].absent) == (nowhere, "record")
+        assert values.to_python(answer.rows[0].record.record.value)["size"] == 0
+        assert (answer.rows[1].absent.uri, answer.rows[1].absent.hop) == (nowhere, "record")
 
 
 async def test_rows_are_counted_grouped_and_cut(place):
@@ -102,7 +102,7 @@ async def test_rows_are_counted_grouped_and_cut(place):
         answer = (await store.query({"steps": [ALL, {"from": 1, "group": "colour"}, fewest]})).answer
         assert [(values.to_python(row.value), row.count) for row in answer.rows] == [("blue", 2)]
         largest = {"from": 1, "top": {"count": 2, "by": "size"}}
-        answer = (await store.query({"steps": [ALL, largest, {"from": 2, "project": ["size"]}]})).answer
+        answer = (await store.query({"steps": [ALL, largest, {"from": 2, "project": {"form": "value", "fields": ["size"]}}]})).answer
         assert records_of(answer) == [{"size": 7}, {"size": 6}]
         answer = (await store.query({"steps": [ALL, {"from": 1, "distinct": "colour"}]})).answer
         assert [note["size"] for note in records_of(answer)] == [0, 1, 2]
@@ -132,7 +132,7 @@ async def test_a_plan_that_makes_no_sense_is_refused(place):
             [{"none": None}],
             [{"from": 1, "count": None}],
             [ALL, {"from": 3, "count": None}],
-            [{"list": {"repo": "no name", "collection": NOTES}}],
+            [{"list": {"repos": {"named": ["no name"]}, "collection": NOTES}}],
             [ALL, {"from": 1, "filter": [{"path": "size"}]}],
         ):
             with fails("FAILED", "invalidArgument"):

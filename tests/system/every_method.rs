@@ -441,8 +441,8 @@ async fn store_query(target: &Target) -> Answer {
     let mut request = target.store().query_request();
     let steps = request.get().init_plan().init_steps(1);
     let mut range = steps.get(0).init_list();
-    range.set_repo(&*target.repo);
     range.set_collection(&*target.collection);
+    range.init_repos().init_named(1).set(0, &*target.repo);
     ask!(target, request)
 }
 

@@ -12,6 +12,7 @@ mod hostile_cars;
 mod imports;
 mod keeper;
 mod listings;
+mod queries;
 mod raw;
 mod reads;
 mod real;

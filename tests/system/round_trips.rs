@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use carrack_client::query::Plan;
 use carrack_client::{Client, ImportOptions, PageRequest, Range, Session, Want};
 use carrack_segment::{Directory, Fs};
 use carrack_store::{Door, Entrance, ImportRequest, Store, SystemClock, rpc};
@@ -155,6 +156,32 @@ fn every_leaf_is_one_round_trip_on_a_cold_connection() {
                 .await
         };
         one("absent", count(absent).await.0);
+    });
+}
+
+#[test]
+fn a_query_is_one_round_trip() {
+    with_store(async |store, repo| {
+        let plan = || {
+            Plan::new()
+                .list(repo.did.as_str(), "app.bsky.feed.like")
+                .group("subject.uri#did")
+                .top(10)
+        };
+        // On a cold connection, one that is refused: a plan runs on a real thread, which a paused clock does not wait for
+        // while the answers of hops are on the line.
+        let refused = plan().group("@nothing");
+        let query = async { connect(&store).store().query(&refused).await.unwrap_err() };
+        let (trips, error) = count(query).await;
+        assert_eq!(
+            (trips, error.code()),
+            (1.0, carrack_schema::Code::InvalidArgument)
+        );
+        // And on a line where nothing else is, one that runs.
+        let reader = connect(&store).store();
+        reader.stats().await.unwrap();
+        let (trips, answer) = count(async { reader.query(&plan()).await.unwrap() }).await;
+        assert_eq!((trips, answer.rows.len()), (1.0, 10));
     });
 }
 

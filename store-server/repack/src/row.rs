@@ -546,6 +546,23 @@ impl<'p> GroupRef<'p> {
         &self,
         path: &str,
         words: &'v impl Vocabulary,
+        visit: impl FnMut(u32, Field<'f>),
+    ) -> Result<(), PageError>
+    where
+        'p: 'f,
+    {
+        self.scan_rows(path, words, 0..self.rows, visit)
+    }
+
+    /// As [`scan`](Self::scan), of these rows of the group only.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan), and if the group does not hold such a row.
+    pub fn scan_rows<'v: 'f, 'f>(
+        &self,
+        path: &str,
+        words: &'v impl Vocabulary,
+        rows: impl Iterator<Item = u32> + Clone,
         mut visit: impl FnMut(u32, Field<'f>),
     ) -> Result<(), PageError>
     where
@@ -553,7 +570,7 @@ impl<'p> GroupRef<'p> {
     {
         let path = &*without_lists(path);
         let Some(number) = self.shape() else {
-            for row in 0..self.rows {
+            for row in rows {
                 if let Some(Ok(StoredRow::DagCbor(record))) = self.row(row) {
                     fields_of(record, path, |field| visit(row, field));
                 }
@@ -561,10 +578,7 @@ impl<'p> GroupRef<'p> {
             return Ok(());
         };
         let lost = |row: u32| PageError::Row(self.first_row.saturating_add(row));
-        let shape = words
-            .shape(number)
-            .ok_or(PageError::Dictionary(self.first_row))?;
-        for at in shape.at_path(path) {
+        for at in self.shape_of(number, words)?.at_path(path) {
             let fixed = match at {
                 AtPath::Leaf(leaf) => {
                     let columns = self
@@ -572,7 +586,7 @@ impl<'p> GroupRef<'p> {
                         .skip(leaf.column)
                         .take(leaf.kind.columns_count());
                     let columns: Vec<_> = columns.collect();
-                    for row in 0..self.rows {
+                    for row in rows.clone() {
                         let field = self.field(leaf.kind, &mut columns.iter().copied(), row, words);
                         visit(row, field.ok_or_else(|| lost(row))?);
                     }
@@ -581,9 +595,46 @@ impl<'p> GroupRef<'p> {
                 AtPath::Null => Field::Null,
                 AtPath::Text(text) => Field::Text(text),
             };
-            (0..self.rows).for_each(|row| visit(row, fixed));
+            rows.clone().for_each(|row| visit(row, fixed));
         }
         Ok(())
+    }
+
+    /// Calls `visit` with those of these rows of the group that have a value at a path or below it: a list or map that is
+    /// not empty has one. Rows that share a shape are alike in this, and no column is touched.
+    ///
+    /// # Errors
+    /// If the dictionary does not hold what the group names.
+    pub fn rows_having(
+        &self,
+        path: &str,
+        words: &impl Vocabulary,
+        rows: impl Iterator<Item = u32>,
+        visit: impl FnMut(u32),
+    ) -> Result<(), PageError> {
+        let path = &*without_lists(path);
+        let Some(number) = self.shape() else {
+            let has = |row: &u32| match self.row(*row) {
+                Some(Ok(StoredRow::DagCbor(record))) => has_value(record, path),
+                _ => false,
+            };
+            rows.filter(has).for_each(visit);
+            return Ok(());
+        };
+        if self.shape_of(number, words)?.has(path) {
+            rows.for_each(visit);
+        }
+        Ok(())
+    }
+
+    fn shape_of<'v>(
+        &self,
+        number: u32,
+        words: &'v impl Vocabulary,
+    ) -> Result<&'v Shape, PageError> {
+        words
+            .shape(number)
+            .ok_or(PageError::Dictionary(self.first_row))
     }
 }
 
@@ -611,6 +662,19 @@ impl<'p> StoredRow<'p> {
         }
         Ok(())
     }
+
+    /// Says whether there is a value at a path or below it: a list or map that is not empty has one.
+    ///
+    /// # Errors
+    /// If the dictionary does not hold what the row names.
+    pub fn has(&self, path: &str, words: &impl Vocabulary) -> Result<bool, PageError> {
+        let path = &*without_lists(path);
+        Ok(match self {
+            Self::Columns(row) => row.shape(words)?.has(path),
+            Self::DagCbor(record) => has_value(record, path),
+            Self::Missing(_) | Self::Gone => false,
+        })
+    }
 }
 
 /// Returns a path without the marks of lists, which may be said (`images[].alt`) and make no difference.
@@ -625,13 +689,29 @@ fn without_lists(path: &str) -> Cow<'_, str> {
 /// Calls `visit` with each value at a path of a record that is DAG-CBOR; with none if it breaks the data model anywhere.
 fn fields_of<'r>(record: &'r [u8], path: &str, mut visit: impl FnMut(Field<'r>)) {
     let mut found = Vec::new();
-    if find(record, path, &mut found).is_some() {
+    if find(record, |at| at == path, |field| found.push(field)).is_some() {
         found.into_iter().for_each(&mut visit);
     }
 }
 
-/// Finds the values at a path, following the keys of the maps that are open.
-fn find<'r>(record: &'r [u8], path: &str, found: &mut Vec<Field<'r>>) -> Option<()> {
+/// Says whether a record that is DAG-CBOR has a value at a path or below it; not if it breaks the data model anywhere.
+fn has_value(record: &[u8], path: &str) -> bool {
+    let mut found = false;
+    find(record, |at| is_at_or_below(at, path), |_| found = true).is_some() && found
+}
+
+/// Says whether `at` is `path` or leads on from it.
+pub(crate) fn is_at_or_below(at: &str, path: &str) -> bool {
+    at.strip_prefix(path)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Finds the values at paths that `is_wanted` picks, following the keys of the maps that are open.
+fn find<'r>(
+    record: &'r [u8],
+    is_wanted: impl Fn(&str) -> bool,
+    mut found: impl FnMut(Field<'r>),
+) -> Option<()> {
     let mut reader = Reader::new(record);
     // Keys to where the next value stands; by depth, how long that is where each open list or map stands.
     let mut at = String::new();
@@ -674,8 +754,8 @@ fn find<'r>(record: &'r [u8], path: &str, found: &mut Vec<Field<'r>>) -> Option<
                 Err(_) => Field::OddLink(cid),
             },
         };
-        if at == path {
-            found.push(field);
+        if is_wanted(&at) {
+            found(field);
         }
     }
 }

@@ -11,6 +11,7 @@ use std::ops::Range;
 use carrack_repo::cbor::{Reader, Token};
 
 use crate::leaf::Leaf;
+use crate::row::is_at_or_below;
 
 /// Longest template in bytes; a record of a longer one is kept as it is. A post with four images takes about 1 KiB.
 pub const TEMPLATE_BYTES_MAX: usize = 4_096;
@@ -296,6 +297,13 @@ impl Shape {
             Leaf::Same(of) => self.leaves.get(usize::from(of)),
             _ => Some(leaf),
         }
+    }
+
+    /// Says whether there is a value at a path, which names no lists, or below it.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        let mut paths = (self.fixed.iter().map(|(at, _)| &**at))
+            .chain(self.leaves.iter().map(|leaf| &*leaf.path));
+        paths.any(|at| is_at_or_below(at, path))
     }
 
     /// Returns what is at a path, which names no lists: fixed values, then leaves in the order of the record.

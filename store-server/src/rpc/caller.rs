@@ -263,6 +263,14 @@ impl Call {
     }
 
     /// # Errors
+    /// `denied` if the scope does not allow what else the call does.
+    pub(super) fn check_may(&self, operation: Operation) -> Result<()> {
+        let allowed = self.session.authority.check_may(operation);
+        let refused = |error| self.session.refused(operation.as_str(), error);
+        self.noting(allowed.map_err(refused))
+    }
+
+    /// # Errors
     /// `denied` if a collection is outside the scope.
     pub(super) fn check_collection(&self, nsid: &Nsid) -> Result<()> {
         self.noting(self.session.check_collection(nsid))

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use capnp_rpc::new_client;
 use carrack_schema::limits::{
-    CALLS_MAX, CHUNK_BYTES_MAX, LIST_BYTES_MAX, LIST_RECORDS_MAX, OBJECTS_MAX,
-    SERVER_MESSAGE_WORDS_MAX,
+    CALLS_MAX, CHUNK_BYTES_MAX, LIST_BYTES_MAX, LIST_RECORDS_MAX, OBJECTS_MAX, QUERY_BYTES_MAX,
+    QUERY_ROWS_MAX, QUERY_STEPS_MAX, QUERY_WORK_MAX, SERVER_MESSAGE_WORDS_MAX,
 };
 use carrack_schema::wire::store_capnp::{gate, session};
 
@@ -116,6 +116,10 @@ impl session::Server for Session {
             about.set_list_bytes_max(bytes(LIST_BYTES_MAX));
             about.set_calls_max(CALLS_MAX);
             about.set_objects_max(OBJECTS_MAX);
+            about.set_query_steps_max(bytes(QUERY_STEPS_MAX));
+            about.set_query_rows_max(QUERY_ROWS_MAX);
+            about.set_query_bytes_max(QUERY_BYTES_MAX);
+            about.set_query_work_max(QUERY_WORK_MAX);
             let authority = call.authority();
             about.set_label(authority.label());
             about.set_grant(authority.id());

@@ -9,7 +9,7 @@ use carrack_schema::wire::store_capnp::store;
 use super::caller::Caller;
 use super::error::answer;
 use super::repo::{RepoObject, RepoRef};
-use super::{ancestors, view, visible, watch};
+use super::{ancestors, query, view, visible, watch};
 use crate::auth::Operation;
 
 pub(super) struct StoreObject {
@@ -91,6 +91,23 @@ impl store::Server for StoreObject {
         answer(|| {
             let watch = watch::start(&self.caller, params.get()?)?;
             results.get().set_watch(watch);
+            Ok(())
+        })
+    }
+
+    async fn query(
+        self: Rc<Self>,
+        params: store::QueryParams,
+        mut results: store::QueryResults,
+    ) -> capnp::Result<()> {
+        let (call, plan) = answer(|| {
+            let call = self.caller.begin(Operation::List)?;
+            let plan = query::read(&call, params.get()?.get_plan()?)?;
+            Ok((call, plan))
+        })?;
+        let answered = query::run(&call, plan).await?;
+        answer(|| {
+            query::write(results.get().init_answer(), &answered);
             Ok(())
         })
     }

@@ -13,6 +13,7 @@ fn help_is_as_recorded() {
         "list",
         "export",
         "prove",
+        "query",
         "verify-proof",
         "stats",
         "delete",

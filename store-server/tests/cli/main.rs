@@ -5,6 +5,7 @@ mod crash;
 mod help;
 mod keeping;
 mod proofs;
+mod query;
 mod serve;
 mod side_by_side;
 

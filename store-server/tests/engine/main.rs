@@ -8,6 +8,7 @@ mod commits;
 mod deletions;
 mod merges;
 mod opening;
+mod query;
 mod retention;
 mod room;
 mod verifies;
