@@ -268,10 +268,13 @@ impl Test {
     pub fn below(path: &str, value: Value) -> Self {
         Self::new(path, Ask::Below(value))
     }
+}
+
+impl std::ops::Not for Test {
+    type Output = Self;
 
     /// The contrary: no value passes.
-    #[must_use]
-    pub fn not(self) -> Self {
+    fn not(self) -> Self {
         Self {
             negate: !self.negate,
             ..self

@@ -235,7 +235,7 @@ impl repo::Server for RepoObject {
             let params = params.get()?;
             let request = list::Request::read_all(None, params.get_range()?, params.get_want()?)?;
             let scanned = scan::answer(&self.repo, &request, params.get_sink()?, results.get());
-            Ok(scanned.await?)
+            scanned.await
         })
         .await
     }
@@ -301,7 +301,7 @@ impl collection::Server for CollectionObject {
             let (range, want) = (params.get_range()?, params.get_want()?);
             let request = list::Request::read_all(Some(&self.nsid), range, want)?;
             let scanned = scan::answer(&self.repo, &request, params.get_sink()?, results.get());
-            Ok(scanned.await?)
+            scanned.await
         })
         .await
     }

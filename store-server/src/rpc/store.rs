@@ -7,7 +7,7 @@ use carrack_schema::limits::{LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
 use carrack_schema::wire::store_capnp::store;
 
 use super::caller::Caller;
-use super::error::answer;
+use super::error::{answer, answer_async};
 use super::repo::{RepoObject, RepoRef};
 use super::{ancestors, query, view, visible, watch};
 use crate::auth::Operation;
@@ -100,15 +100,13 @@ impl store::Server for StoreObject {
         params: store::QueryParams,
         mut results: store::QueryResults,
     ) -> capnp::Result<()> {
-        let (call, plan) = answer(|| {
+        answer_async(async {
             let call = self.caller.begin(Operation::List)?;
             let plan = query::read(&call, params.get()?.get_plan()?)?;
-            Ok((call, plan))
-        })?;
-        let answered = query::run(&call, plan).await?;
-        answer(|| {
+            let answered = query::run(&call, plan).await?;
             query::write(results.get().init_answer(), &answered);
             Ok(())
         })
+        .await
     }
 }
