@@ -7,6 +7,7 @@ mod doors;
 mod every_method;
 mod exports;
 mod fixtures;
+mod grants;
 mod hostile;
 mod hostile_cars;
 mod imports;

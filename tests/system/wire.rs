@@ -7,6 +7,7 @@ use carrack_schema::Code;
 use carrack_schema::wire::grant_capnp::{grant, scope, selection};
 use carrack_schema::wire::store_capnp::{byte_sink, car_sink, gate, session};
 use futures::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use crate::door::{Door, Store};
@@ -25,7 +26,11 @@ pub(crate) fn with_store(body: impl AsyncFnOnce(Store)) {
 /// Connects to a store's unix socket.
 pub(crate) async fn connect(store: &Store) -> gate::Client {
     let socket = store.folder.path().join("carrack.sock");
-    let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    over(tokio::net::UnixStream::connect(socket).await.unwrap())
+}
+
+/// Returns the bootstrap of a connection.
+pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + 'static) -> gate::Client {
     let (input, output) = stream.compat().split();
     let network = VatNetwork::new(input, output, Side::Client, Default::default());
     let mut system = RpcSystem::new(Box::new(network), None);

@@ -51,7 +51,7 @@ pub(super) fn answer(
         bytes += record.wire_bytes();
         records.push((node, record));
     }
-    call.authority().charge(bytes)?;
+    call.charge(bytes)?;
 
     let mut nodes = wire.reborrow().init_nodes(view::count(records.len()));
     for (i, (node, record)) in (0..).zip(&records) {

@@ -115,13 +115,18 @@ fn changed(
     capnp::capability::Request<listener::changed_params::Owned, listener::changed_results::Owned>,
 > {
     let bytes = told.changes.iter().map(|change| change.did.as_str().len());
-    call.authority().charge(bytes.sum())?;
+    call.charge(bytes.sum())?;
     let mut request = listener.changed_request();
     let mut params = request.get();
     params.set_missed(told.missed);
     let mut wire = params.init_changes(view::count(told.changes.len()));
     for (i, change) in (0..).zip(&told.changes) {
-        write(wire.reborrow().get(i), change);
+        let mut wire = wire.reborrow().get(i);
+        write(wire.reborrow(), change);
+        if !call.authority().sees_all_collections() {
+            // How many there are of all collections.
+            wire.set_records(0);
+        }
     }
     Ok(request)
 }

@@ -6,6 +6,7 @@ mod changes;
 mod checks;
 mod commits;
 mod deletions;
+mod guards;
 mod merges;
 mod opening;
 mod query;
