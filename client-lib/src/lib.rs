@@ -25,6 +25,7 @@
 
 mod actor;
 mod address;
+mod ancestors;
 mod check;
 mod connect;
 mod download;
@@ -38,13 +39,17 @@ mod push;
 pub mod query;
 mod read;
 mod repo;
+mod scan;
 mod scope;
 mod session;
 mod store;
 mod types;
 mod upload;
+mod verify;
+mod watch;
 
 pub use address::{Address, AddressError};
+pub use ancestors::{Ancestors, AncestorsEnd};
 pub use check::Check;
 pub use connect::{Client, Connect, Connection};
 pub use download::Download;
@@ -53,6 +58,7 @@ pub use grants::{Grant, Grants, Issued};
 pub use keeper::Keeper;
 pub use listing::Listing;
 pub use repo::{Collection, Record, Repo};
+pub use scan::{Scan, ScanReport};
 pub use scope::{
     Budget, GrantInfo, GrantList, Limit, Operations, Scope, Selection, TokenInfo, Usage,
 };
@@ -65,6 +71,8 @@ pub use types::{
     RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
 };
 pub use upload::{Importer, Upload};
+pub use verify::{Signature, Verification, Verified};
+pub use watch::{Change, ChangeKind, Changes, Watch};
 
 const _: () = {
     const fn send_sync_clone<T: Send + Sync + Clone + 'static>() {}
@@ -84,4 +92,6 @@ const _: () = {
     send::<Upload>();
     send::<Download>();
     send::<Check>();
+    send::<Scan>();
+    send::<Watch>();
 };

@@ -56,6 +56,11 @@ impl<I, T> Push<I, T> {
         })
     }
 
+    /// Sends the call, if that was not done before.
+    pub(crate) async fn begin(&mut self) {
+        std::future::poll_fn(|context| self.poll_running(context).map(|_| ())).await;
+    }
+
     /// Returns the next item; none after the last, or when the call has failed.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<I>> {
         match ready!(self.poll_running(context)) {

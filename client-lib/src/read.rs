@@ -4,6 +4,7 @@
 //! panic.
 
 pub(crate) mod grant;
+pub(crate) mod reading;
 
 use capnp::Result;
 use capnp::capability::Response;

@@ -8,8 +8,9 @@ use crate::handle::{Handle, Repeat};
 use crate::listing::{Listed, Listing};
 use crate::read;
 use crate::types::{CollectionInfo, Found, Proof, Range, RecordData, RepoInfo, Source, Want};
+use crate::verify::Verification;
 
-/// One repo at its current revision.
+/// One repo at its current revision, or pinned to another by [`at`](Self::at).
 #[derive(Clone, Debug)]
 pub struct Repo(pub(crate) Handle<wire::repo::Client>);
 
@@ -30,6 +31,17 @@ impl Repo {
     pub async fn collections(&self) -> Result<Found<Vec<CollectionInfo>>> {
         let send = |on: &wire::repo::Client| on.collections_request().send();
         self.0.ask(Repeat::Once, send, read::collections).await
+    }
+
+    /// Names the repo pinned to a revision, as a [`Source`] says it. What is read of it is of that revision, less what was
+    /// deleted since, or fails with `revNotRetained`, whose words name the oldest revision that is there.
+    pub fn at(&self, rev: &str) -> Self {
+        let rev = rev.to_owned();
+        Self(self.0.hop(move |on| {
+            let mut request = on.at_request();
+            request.get().set_rev(&rev);
+            request.send().pipeline.get_repo()
+        }))
     }
 
     /// Names a collection.
@@ -110,5 +122,17 @@ impl Record {
     pub async fn prove(&self) -> Result<Found<Proof>> {
         let send = |on: &wire::record_cap::Client| on.prove_request().send();
         self.0.ask(Repeat::Once, send, read::proof).await
+    }
+
+    /// Has the store look at the record again: its bytes, the tree's nodes above it, the commit and its signature. That
+    /// there is no such record is looked at as well. One round trip.
+    ///
+    /// # Errors
+    /// As [`prove`](Self::prove). Damage is no error but a [`Verification::Broken`].
+    pub async fn verify(&self) -> Result<Found<Verification>> {
+        let send = |on: &wire::record_cap::Client| on.verify_request().send();
+        self.0
+            .ask(Repeat::Once, send, read::reading::verification)
+            .await
     }
 }

@@ -2,14 +2,17 @@
 
 use std::rc::Rc;
 
+use capnp::capability::RemotePromise;
 use capnp_rpc::new_client;
 use carrack_schema::limits::CHUNK_BYTES_MAX;
 use carrack_schema::wire::store_capnp as wire;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
+use crate::actor::Link;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::read;
+use crate::repo::Repo;
 use crate::types::{ImportOptions, ImportOutcome, Phase, Progress};
 
 /// Chunks that wait between the writer and the connection.
@@ -51,6 +54,7 @@ pub struct Upload {
 #[derive(Debug)]
 struct Running {
     pieces: mpsc::Sender<Piece>,
+    next: oneshot::Sender<Next>,
     outcome: oneshot::Receiver<Result<ImportOutcome>>,
 }
 
@@ -59,6 +63,18 @@ enum Piece {
     Bytes(Vec<u8>),
     Done,
 }
+
+/// What is to be called on the imported repo in the same flight.
+#[derive(Debug)]
+struct Next {
+    repo: Handle<wire::repo::Client>,
+    /// Told when the repo may be called.
+    is_named: oneshot::Sender<()>,
+}
+
+/// What a repo says that came with an import on another connection.
+const IMPORTED_AND_LOST: &str =
+    "the repo came with an import on a connection which is gone; name it by its DID instead";
 
 impl Upload {
     /// Returns the newest report of how far the import is; it changes while the upload runs.
@@ -90,10 +106,42 @@ impl Upload {
     /// # Errors
     /// If the connection is lost (whether the import took effect is then unknown: ask for the repo's rev), or
     /// the server is at a limit. An input that was refused is an outcome, not an error.
-    pub async fn done(mut self) -> Result<ImportOutcome> {
+    pub async fn done(self) -> Result<ImportOutcome> {
+        self.end(None).await
+    }
+
+    /// As [`done`](Self::done), and does with the imported repo what `next` does: both in the same round trip, if that is
+    /// one leaf. If the input was refused, or the import failed, calls on the repo fail and say so.
+    ///
+    /// # Errors
+    /// As [`done`](Self::done); the answer of `next` stands by itself.
+    pub async fn done_and<T>(
+        self,
+        next: impl AsyncFnOnce(Repo) -> T,
+    ) -> (Result<ImportOutcome>, T) {
+        let repo = self.importer.given(IMPORTED_AND_LOST);
+        let (is_named, named) = oneshot::channel();
+        let end = self.end(Some(Next {
+            repo: repo.clone(),
+            is_named,
+        }));
+        let next = async {
+            // What never came to its end has no repo; then the call says so.
+            let _named = named.await;
+            next(Repo(repo)).await
+        };
+        tokio::join!(end, next)
+    }
+
+    async fn end(mut self, next: Option<Next>) -> Result<ImportOutcome> {
         self.running().await?;
         let running = self.running.take().ok_or_else(Error::gone)?;
-        // An import that ended early has closed the channel, and its outcome waits.
+        match next {
+            // An import that was given up has closed this, and its outcome waits.
+            Some(next) => drop(running.next.send(next)),
+            None => drop(running.next),
+        }
+        // One that ended early has closed the channel.
         let _ended_early = running.pieces.send(Piece::Done).await;
         running.outcome.await.unwrap_or_else(|_| Err(Error::gone()))
     }
@@ -102,26 +150,35 @@ impl Upload {
         let start = async || {
             let permit = self.importer.shared().permits.stream().await?;
             let (pieces, incoming) = mpsc::channel(PIECES_QUEUED_MAX);
+            let (next, is_next) = oneshot::channel();
             let (options, progress) = (self.options.clone(), self.progress.clone());
             let outcome = self.importer.run(permit, async move |actor, importer| {
-                let job = async move |on, _: &_| upload(on, options, progress, incoming).await;
+                let job = async move |on, link: &_| {
+                    let sink = open_sink(&on, &options, progress);
+                    let done = upload(sink, options.size, incoming).await?;
+                    finish(link, done, is_next).await
+                };
                 importer.once(&actor, job).await
             });
-            Ok(Running { pieces, outcome })
+            Ok(Running {
+                pieces,
+                next,
+                outcome,
+            })
         };
         self.running.get_or_try_init(start).await
     }
 }
 
-/// Feeds a sink. Each `write` resolves when the stream's window has room, which holds back the caller.
+type Done = RemotePromise<wire::car_sink::done_results::Owned>;
+
+/// Feeds a sink to its end. Each `write` resolves when the stream's window has room, which holds back the caller.
 async fn upload(
-    importer: wire::importer::Client,
-    options: ImportOptions,
-    progress: watch::Sender<Progress>,
+    sink: wire::car_sink::Client,
+    size: Option<u64>,
     mut pieces: mpsc::Receiver<Piece>,
-) -> Result<ImportOutcome> {
-    let sink = open_sink(&importer, &options, progress);
-    if let Some(bytes) = options.size {
+) -> Result<Done> {
+    if let Some(bytes) = size {
         let mut request = sink.expect_size_request();
         request.get().set_bytes(bytes);
         request.send().promise.await?;
@@ -143,8 +200,20 @@ async fn upload(
     }
     // From here on the writer is not listened to: its next chunk meets a closed channel.
     drop(pieces);
-    let response = sink.done_request().send().promise.await?;
-    Ok(read::import(&response)?)
+    Ok(sink.done_request().send())
+}
+
+/// Awaits how an import ended, and names its repo for who wants to call it before that.
+async fn finish(link: &Link, done: Done, next: oneshot::Receiver<Next>) -> Result<ImportOutcome> {
+    let name = async {
+        if let Ok(Next { repo, is_named }) = next.await {
+            repo.adopt(link, done.pipeline.get_repo());
+            // Who does not wait for it does not call it.
+            let _gone = is_named.send(());
+        }
+    };
+    let (response, ()) = tokio::join!(done.promise, name);
+    Ok(read::import(&response?)?)
 }
 
 fn open_sink(

@@ -29,7 +29,15 @@ impl Store {
     }
 
     pub(crate) async fn open_with(door: Door, settings: StoreSettings) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start(tempfile::tempdir().unwrap(), door, settings).await
+    }
+
+    /// Starts on a folder that there is.
+    pub(crate) async fn on(folder: tempfile::TempDir, door: Door) -> Self {
+        Self::start(folder, door, StoreSettings::default()).await
+    }
+
+    async fn start(folder: tempfile::TempDir, door: Door, settings: StoreSettings) -> Self {
         let owner = start(folder.path(), settings);
         let session = connect(&owner, door).await.login("");
         Self {
@@ -48,13 +56,7 @@ impl Store {
         } = self;
         drop(session);
         owner.shutdown();
-        let owner = start(folder.path(), StoreSettings::default());
-        let session = connect(&owner, door).await.login("");
-        Self {
-            session,
-            owner,
-            folder,
-        }
+        Self::on(folder, door).await
     }
 
     /// Returns the files of the folder that hold data, with their lengths.

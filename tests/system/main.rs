@@ -15,6 +15,7 @@ mod keeper;
 mod listings;
 mod queries;
 mod raw;
+mod reading;
 mod reads;
 mod real;
 mod revisions;

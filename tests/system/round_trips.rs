@@ -40,7 +40,7 @@ async fn pump(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>)
 }
 
 /// Connects a client to `store` over a line with delay, on this task's `LocalSet`.
-fn connect(store: &Store) -> Session {
+pub(crate) fn connect(store: &Store) -> Session {
     let (ours, near) = tokio::io::duplex(1 << 20);
     let (far, theirs) = tokio::io::duplex(1 << 20);
     let ((near_read, near_write), (far_read, far_write)) =
@@ -56,7 +56,7 @@ fn connect(store: &Store) -> Session {
     client.login("")
 }
 
-async fn count<T>(work: impl Future<Output = T>) -> (f64, T) {
+pub(crate) async fn count<T>(work: impl Future<Output = T>) -> (f64, T) {
     let start = Instant::now();
     let result = work.await;
     (
@@ -65,7 +65,7 @@ async fn count<T>(work: impl Future<Output = T>) -> (f64, T) {
     )
 }
 
-fn with_store(body: impl AsyncFn(Store, kit::Repo)) {
+pub(crate) fn with_store(body: impl AsyncFn(Store, kit::Repo)) {
     let folder = tempfile::tempdir().unwrap();
     let directory: Arc<dyn Directory> = Arc::new(Fs::open(folder.path()).unwrap());
     let store = Store::open(directory, Arc::new(SystemClock)).unwrap();
