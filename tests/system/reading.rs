@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use carrack_client::{
-    AncestorsEnd, Body, ChangeKind, ImportOptions, ImportOutcome, Range, Selection, Session,
-    Signature, Verification, Want,
+    AncestorsEnd, Body, ChangeKind, ImportOptions, ImportOutcome, Operations, Range, Scope,
+    Selection, Session, Signature, Verification, Want,
 };
 use carrack_schema::Code;
 use carrack_store::{DeleteTarget, ImportRequest};
@@ -305,6 +305,59 @@ fn what_an_import_made_is_read_in_the_same_flight() {
         let error = read.unwrap_err();
         assert_eq!(error.code(), Code::Incomplete);
         assert!(error.words().starts_with("nothing was imported: "));
+        store.owner.shutdown();
+    });
+}
+
+#[test]
+fn taking_a_grant_back_ends_its_scans_and_watches() {
+    let records = |fill: u8| {
+        let mut bytes = vec![0x5a, 0, 4, 0, 0];
+        bytes.resize(5 + 0x40000, fill);
+        (format!("com.example.large/{fill:03}"), bytes)
+    };
+    // More than can be on its way.
+    let large = RepoSpec {
+        records: 0,
+        seed: 347,
+        extra: (0..40).map(records).collect(),
+        ..RepoSpec::default()
+    }
+    .build();
+    let [other, next] = versions(348);
+    door::each(async |store| {
+        must_import(&store.session, &large.car(Order::Pds)).await;
+        let scope = Scope {
+            repos: Selection::All,
+            collections: Selection::All,
+            may: Operations {
+                read: true,
+                list: true,
+                ..Operations::default()
+            },
+            ..Scope::default()
+        };
+        let scope = scope.unlimited_calls().unlimited_bytes().never_expires();
+        let issued = store.session.grants().issue(scope, "reader").await.unwrap();
+        let reader = issued.session.store();
+        let mut watch = reader.watch(Selection::All).await.unwrap();
+        must_import(&store.session, &other.car(Order::Pds)).await;
+        assert_eq!(watch.next().await.unwrap().unwrap().changes.len(), 1);
+        let named = reader.repo(large.did.as_str());
+        let mut scan = named.list(Range::default(), Want::dag_cbor()).scan();
+        assert!(scan.next().await.unwrap().is_ok());
+
+        issued.grant.revoke().await.unwrap();
+        must_import(&store.session, &next.car(Order::Pds)).await;
+        let rest: Vec<_> = scan.by_ref().collect().await;
+        assert!(rest.len() < 39, "{}", rest.len());
+        let error = rest.last().unwrap().as_ref().unwrap_err();
+        assert_eq!(error.code(), Code::Revoked);
+        assert!(scan.report().is_none());
+        // Of the import after it nothing is told.
+        let error = watch.next().await.unwrap().unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(watch.next().await.is_none());
         store.owner.shutdown();
     });
 }

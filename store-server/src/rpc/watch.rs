@@ -11,7 +11,8 @@ use capnp_rpc::new_client;
 use carrack_repack::head::rev_text;
 use carrack_schema::limits::{WATCH_REPOS_MAX, WATCHES_MAX};
 use carrack_schema::wire::grant_capnp::selection;
-use carrack_schema::wire::store_capnp::{change, listener, store, watch};
+use carrack_schema::wire::store_capnp::listener::{self, changed_params};
+use carrack_schema::wire::store_capnp::{change, store, watch};
 use carrack_schema::{Code, Did};
 use tokio::task::JoinSet;
 
@@ -97,7 +98,11 @@ async fn tell(call: Call, watching: Watching, listener: listener::Client) {
     let telling = async {
         loop {
             let told = watching.next().await;
-            let request = changed(&call, &told, &listener).map_err(|error| exception(&error))?;
+            let bytes = told.changes.iter().map(|change| change.did.as_str().len());
+            let charged = call.charge_paced(bytes.sum()).await;
+            charged.map_err(|error| exception(&error))?;
+            let mut request = listener.changed_request();
+            write(&call, request.get(), &told);
             request.send().promise.await?;
         }
     };
@@ -107,31 +112,20 @@ async fn tell(call: Call, watching: Watching, listener: listener::Client) {
     }
 }
 
-fn changed(
-    call: &Call,
-    told: &Told,
-    listener: &listener::Client,
-) -> Result<
-    capnp::capability::Request<listener::changed_params::Owned, listener::changed_results::Owned>,
-> {
-    let bytes = told.changes.iter().map(|change| change.did.as_str().len());
-    call.charge(bytes.sum())?;
-    let mut request = listener.changed_request();
-    let mut params = request.get();
-    params.set_missed(told.missed);
-    let mut wire = params.init_changes(view::count(told.changes.len()));
+fn write(call: &Call, mut wire: changed_params::Builder<'_>, told: &Told) {
+    wire.set_missed(told.missed);
+    let mut changes = wire.init_changes(view::count(told.changes.len()));
     for (i, change) in (0..).zip(&told.changes) {
-        let mut wire = wire.reborrow().get(i);
-        write(wire.reborrow(), change);
+        let mut wire = changes.reborrow().get(i);
+        write_change(wire.reborrow(), change);
         if !call.authority().sees_all_collections() {
             // How many there are of all collections.
             wire.set_records(0);
         }
     }
-    Ok(request)
 }
 
-fn write(mut wire: change::Builder<'_>, change: &Change) {
+fn write_change(mut wire: change::Builder<'_>, change: &Change) {
     wire.set_did(change.did.as_str());
     wire.set_rev(rev_text(change.rev));
     if let Some(commit) = &change.commit {
