@@ -22,7 +22,10 @@ mod serve;
 mod stats;
 mod store_options;
 mod target;
+mod thread;
+mod verify;
 mod verify_proof;
+mod watch;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -93,6 +96,12 @@ enum Command {
     Prove(prove::Arguments),
     /// Check such a proof, without a store
     VerifyProof(verify_proof::Arguments),
+    /// Verify a record, from its bytes to the signature
+    Verify(verify::Arguments),
+    /// Print the posts that a post answers
+    Thread(thread::Arguments),
+    /// Print what changes in the store, as it does
+    Watch(watch::Arguments),
     /// Print totals of the store
     Stats,
     /// Delete a repo or a record from the store
@@ -219,6 +228,9 @@ async fn through(door: &mut Door, command: Command, output: &mut Output) -> Resu
         Command::Query(arguments) => query::run(door, &arguments, output).await,
         Command::Export(arguments) => export::run(door, &arguments, output).await,
         Command::Prove(arguments) => prove::run(door, &arguments, output).await,
+        Command::Verify(arguments) => verify::run(door, &arguments, output).await,
+        Command::Thread(arguments) => thread::run(door, &arguments, output).await,
+        Command::Watch(arguments) => watch::run(door, &arguments, output).await,
         Command::Stats => stats::run(door, output).await,
         Command::Delete(arguments) => delete::run(door, &arguments, output).await,
         Command::Check(arguments) => check::run(door, &arguments, output).await,

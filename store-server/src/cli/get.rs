@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::door::Door;
 use super::output::Output;
-use super::target::RecordTarget;
+use super::target::{At, RecordTarget};
 use super::{Failure, Result};
 
 #[derive(Args)]
@@ -23,6 +23,8 @@ pub(super) struct Arguments {
     /// Write the record's exact DAG-CBOR bytes
     #[arg(long, conflicts_with = "json")]
     cbor: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 pub(super) async fn run(
@@ -37,10 +39,7 @@ pub(super) async fn run(
         Want::value().with_cid()
     };
     let read = door.call(async |session| {
-        let record = session
-            .store()
-            .repo(&repo.to_string())
-            .record(&path.to_string());
+        let record = arguments.at.repo(session, repo).record(&path.to_string());
         Ok(record.read(want.clone()).await??)
     });
     let about = |failure: Failure| failure.about(&arguments.record);

@@ -8,7 +8,7 @@ use clap::Args;
 use super::Result;
 use super::door::Door;
 use super::output::Output;
-use super::target::Target;
+use super::target::{At, Target};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -34,6 +34,8 @@ pub(super) struct Arguments {
     /// Go on where another listing stopped
     #[arg(long, value_name = "C")]
     cursor: Option<Cursor>,
+    #[command(flatten)]
+    at: At,
 }
 
 pub(super) async fn run(
@@ -84,7 +86,7 @@ pub(super) async fn run(
 }
 
 fn listing(session: &Session, arguments: &Arguments, json: bool) -> Listing {
-    let repo = session.store().repo(&arguments.what.repo.to_string());
+    let repo = arguments.at.repo(session, &arguments.what.repo);
     let range = Range {
         reverse: arguments.reverse,
         ..Range::default()

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use carrack_client::{Repo, Session};
 use carrack_schema::names::RepoName;
-use carrack_schema::{Nsid, RecordPath};
+use carrack_schema::{Nsid, RecordPath, Tid};
+use clap::Args;
 
 /// A repo, or one of its collections: `REPO[/COLLECTION]`.
 #[derive(Clone, Debug)]
@@ -78,5 +80,24 @@ impl FromStr for RecordTarget {
 impl fmt::Display for RecordTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at://{}/{}", self.repo, self.path)
+    }
+}
+
+/// At which revision to read a repo.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct At {
+    /// At this revision, as long as the store keeps it
+    #[arg(long, value_name = "REV")]
+    rev: Option<Tid>,
+}
+
+impl At {
+    /// Names the repo at the revision that was asked for.
+    pub(super) fn repo(self, session: &Session, repo: &RepoName) -> Repo {
+        let repo = session.store().repo(&repo.to_string());
+        match self.rev {
+            None => repo,
+            Some(rev) => repo.at(&rev.to_string()),
+        }
     }
 }

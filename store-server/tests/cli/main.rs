@@ -6,6 +6,7 @@ mod help;
 mod keeping;
 mod proofs;
 mod query;
+mod reading;
 mod serve;
 mod side_by_side;
 
