@@ -7,6 +7,9 @@
 #[path = "../fuzz/bodies/lib.rs"]
 pub mod bodies;
 mod mutate;
+#[path = "../hostile/peer.rs"]
+#[expect(dead_code, reason = "not all of it is of use to the seeds")]
+mod peer;
 mod seeds;
 
 use std::env;
@@ -104,6 +107,7 @@ targets! {
     names: 20_000,
     pack: 3_000,
     proof: 600,
+    rpc_bytes: 1_500,
     segment: 3_000,
     value: 8_000,
     wire: 8_000,

@@ -36,6 +36,7 @@ pub(crate) fn all() -> Vec<(&'static str, Seeds)> {
         ("mst", trees()),
         ("pack", values()),
         ("proof", proofs()),
+        ("rpc_bytes", conversations()),
         ("segment", segments()),
         ("value", values()),
         ("wire", messages()),
@@ -588,4 +589,185 @@ fn messages() -> Seeds {
     let digests = node_page(&[[5; 32], [7; 32], [8; 32]]);
     seeds.insert("node-page".to_owned(), digests);
     seeds
+}
+
+/// What peers say to a server; each logs in first.
+fn conversations() -> Seeds {
+    use carrack_schema::wire::store_capnp as wire;
+
+    use crate::peer::{self, On};
+
+    fn plain<I: capnp::traits::HasTypeId>(question: u32, on: u32, method: u16) -> Vec<u8> {
+        peer::call::<I>(question, On::FieldOf(on), method, |call| {
+            call.init_params();
+        })
+    }
+    let store = plain::<wire::session::Client>(2, 1, 1);
+    let of_repo = |of: &str| {
+        peer::call::<wire::store::Client>(3, On::FieldOf(2), 0, |call| {
+            let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+            let mut params = content.init_as::<wire::store::repo_params::Builder<'_>>();
+            params.set_did(of);
+        })
+    };
+    let repo = of_repo(repo(3).did.as_str());
+    let record = peer::call::<wire::repo::Client>(4, On::FieldOf(3), 3, |call| {
+        let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+        let mut params = content.init_as::<wire::repo::record_params::Builder<'_>>();
+        params.set_path("app.bsky.feed.post/3jzfcijpj2z2a");
+    });
+    let importer = plain::<wire::session::Client>(2, 1, 2);
+    let sink = plain::<wire::importer::Client>(3, 2, 0);
+    let write = peer::call::<wire::car_sink::Client>(4, On::FieldOf(3), 0, |call| {
+        let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+        let mut params = content.init_as::<wire::car_sink::write_params::Builder<'_>>();
+        params.set_bytes(b"no CAR");
+    });
+    let about = peer::about(2, |call| {
+        call.init_params();
+    });
+    let kept = peer::about(2, |mut call| {
+        call.reborrow().init_send_results_to().set_yourself(());
+        call.init_params();
+    });
+    let conversations: [(&str, Vec<Vec<u8>>); 14] = [
+        ("nothing", vec![]),
+        ("about", vec![about.clone(), peer::finish(2)]),
+        (
+            "about-cancelled",
+            vec![about.clone(), peer::finish(2), about],
+        ),
+        ("results-kept", vec![kept, peer::finish(2)]),
+        (
+            "stats",
+            vec![store.clone(), plain::<wire::store::Client>(3, 2, 2)],
+        ),
+        (
+            "repos",
+            vec![store.clone(), plain::<wire::store::Client>(3, 2, 1)],
+        ),
+        (
+            "repo-info",
+            vec![
+                store.clone(),
+                repo.clone(),
+                plain::<wire::repo::Client>(4, 3, 0),
+            ],
+        ),
+        (
+            "repo-list",
+            vec![
+                store.clone(),
+                repo.clone(),
+                plain::<wire::repo::Client>(4, 3, 4),
+            ],
+        ),
+        (
+            "repo-unknown",
+            vec![
+                store.clone(),
+                of_repo("did:web:nobody.example"),
+                plain::<wire::repo::Client>(4, 3, 0),
+            ],
+        ),
+        (
+            "record-read",
+            vec![
+                store.clone(),
+                repo.clone(),
+                record,
+                plain::<wire::record_cap::Client>(5, 4, 0),
+            ],
+        ),
+        ("export", vec![store.clone(), repo, peer::export(4, 3)]),
+        (
+            "import",
+            vec![
+                importer,
+                sink,
+                write,
+                plain::<wire::car_sink::Client>(5, 3, 1),
+            ],
+        ),
+        (
+            "let-go",
+            vec![
+                store,
+                peer::finish_and_keep(2),
+                peer::release(2),
+                peer::finish(1),
+            ],
+        ),
+        (
+            "keeper",
+            vec![
+                plain::<wire::session::Client>(2, 1, 3),
+                plain::<wire::keeper::Client>(3, 2, 1),
+            ],
+        ),
+    ];
+    let mut seeds: Seeds = conversations
+        .into_iter()
+        .map(|(name, said)| (name.to_owned(), [peer::login(), said.concat()].concat()))
+        .collect();
+    for (name, said) in odd_messages() {
+        seeds.insert(name.to_owned(), [peer::login(), said].concat());
+    }
+    seeds
+}
+
+/// Messages that clients seldom send, or never.
+fn odd_messages() -> Vec<(&'static str, Vec<u8>)> {
+    use capnp_rpc::rpc_capnp::message;
+
+    fn said(fill: impl FnOnce(message::Builder<'_>)) -> Vec<u8> {
+        let mut builder = Builder::<HeapAllocator>::new_default();
+        fill(builder.init_root());
+        capnp::serialize::write_message_to_words(&builder)
+    }
+    vec![
+        (
+            "resolve",
+            said(|message| {
+                let mut resolve = message.init_resolve();
+                resolve.set_promise_id(3);
+                resolve.init_cap().set_receiver_hosted(0);
+            }),
+        ),
+        (
+            "disembargo",
+            said(|message| {
+                let mut disembargo = message.init_disembargo();
+                disembargo.reborrow().init_context().set_sender_loopback(3);
+                disembargo
+                    .init_target()
+                    .init_promised_answer()
+                    .set_question_id(0);
+            }),
+        ),
+        (
+            "return",
+            said(|message| {
+                let mut answer = message.init_return();
+                answer.set_answer_id(0);
+                answer.init_results();
+            }),
+        ),
+        (
+            "unimplemented",
+            said(|message| {
+                message.init_unimplemented().init_bootstrap();
+            }),
+        ),
+        (
+            "abort",
+            said(|message| message.init_abort().set_reason("enough")),
+        ),
+        (
+            "join",
+            said(|message| {
+                message.init_join().set_question_id(9);
+            }),
+        ),
+    ]
 }

@@ -14,6 +14,7 @@ pub mod names;
 pub mod oracle;
 pub mod pack;
 pub mod proof;
+pub mod rpc_bytes;
 pub mod segment;
 pub mod value;
 pub mod wire;
