@@ -181,3 +181,44 @@ fn spawn<F: Future<Output = ()>>(task: impl FnOnce() -> F + Send + 'static) -> R
         .spawn(move || LocalSet::new().block_on(&runtime, task()))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Calls that are under way at once unless the server says otherwise.
+    const CALLS: usize = 256;
+
+    #[test]
+    fn what_waits_for_the_actor_is_bounded_by_permits() {
+        // Nobody takes anything out.
+        let (client, inbox) = Client::new();
+        let store = client.login("").store();
+        let hops: Vec<_> = (0..1_000).map(|i| store.repo(&i.to_string())).collect();
+        assert_eq!(inbox.len(), 0, "hops are not sent");
+        let mut leaves: Vec<_> = (0..1_000).map(|_| Box::pin(store.stats())).collect();
+        for leaf in &mut leaves {
+            assert!(leaf.now_or_never().is_none());
+        }
+        assert_eq!(inbox.len(), CALLS);
+        drop((leaves, hops, store));
+        assert_eq!(inbox.len(), CALLS, "what was not opened is not released");
+    }
+
+    #[test]
+    fn streams_do_not_take_the_permits_of_calls() {
+        let (client, inbox) = Client::new();
+        let store = client.login("").store();
+        let mut exports: Vec<_> = (0..100).map(|_| store.repo("a").export()).collect();
+        assert_eq!(inbox.len(), 0, "nothing begins before it is asked for");
+        for export in &mut exports {
+            assert!(export.next().now_or_never().is_none());
+        }
+        let streams = inbox.len();
+        assert!(streams < exports.len());
+        assert!(store.stats().now_or_never().is_none());
+        assert_eq!(inbox.len(), streams + 1);
+    }
+}

@@ -1,12 +1,15 @@
 //! [`Download`]: a CAR on its way out of the store.
 
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use capnp_rpc::new_client;
 use carrack_schema::wire::store_capnp as wire;
+use futures::Stream;
 use tokio::sync::mpsc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::push::Push;
 use crate::read;
@@ -17,11 +20,14 @@ const CHUNKS_QUEUED_MAX: usize = 4;
 
 /// A CAR on its way out of the store: take its chunks to the last, then ask for [`done`](Self::done).
 ///
-/// Dropping it stops the export. What came before `done` said so may end anywhere. It is not begun again if the
+/// As a [`Stream`] it says itself how it failed: a last item is the error, which is `notFound` for a repo that is not
+/// held. Dropping it stops the export. What came before the end was seen may end anywhere. It is not begun again if the
 /// connection is lost.
 #[derive(Debug)]
 pub struct Download {
     chunks: Push<Vec<u8>, Found<ExportReport>>,
+    /// How it ended, once the stream has seen that.
+    outcome: Option<Result<Found<ExportReport>>>,
 }
 
 impl Download {
@@ -32,7 +38,10 @@ impl Download {
             let response = request.send().promise.await?;
             Ok(read::export(&response)?)
         });
-        Self { chunks }
+        Self {
+            chunks,
+            outcome: None,
+        }
     }
 
     /// Returns the next bytes; none after the last, or when the export has failed.
@@ -45,7 +54,31 @@ impl Download {
     /// # Errors
     /// `incomplete` for a repo that was imported as partial, `damaged` if the store's files are; as every leaf.
     pub async fn done(self) -> Result<Found<ExportReport>> {
-        self.chunks.done().await
+        match self.outcome {
+            Some(outcome) => outcome,
+            None => self.chunks.done().await,
+        }
+    }
+}
+
+impl Stream for Download {
+    type Item = Result<Vec<u8>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.outcome.is_some() {
+            return Poll::Ready(None);
+        }
+        if let Some(chunk) = ready!(self.chunks.poll_next(context)) {
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        let outcome = ready!(self.chunks.poll_outcome(context));
+        let failed = match &outcome {
+            Ok(Ok(_)) => None,
+            Ok(Err(absent)) => Some(Err(Error::from(*absent))),
+            Err(error) => Some(Err(error.clone())),
+        };
+        self.outcome = Some(outcome);
+        Poll::Ready(failed)
     }
 }
 

@@ -1,12 +1,14 @@
 //! [`Listing`]: which records, in which form, read page by page.
 
 use carrack_schema::wire::store_capnp as wire;
+use futures::{Stream, TryStreamExt, stream};
 
 use crate::error::Result;
 use crate::handle::{Handle, Repeat};
 use crate::read;
 use crate::scan::Scan;
-use crate::types::{Cursor, Found, Page, PageRequest, Range, Want};
+
+use crate::types::{Cursor, Found, Page, PageRequest, Range, RecordData, Want};
 
 /// A listing: which records, in which form; read page by page.
 #[derive(Clone, Debug)]
@@ -85,12 +87,12 @@ impl Listing {
 
     /// Returns all pages from a cursor (none: the start) as a stream. One round trip a page, none of them ahead of the
     /// reader. An absent repo or collection is the stream's one item, an error with code `notFound`.
-    pub fn pages(self, from: Option<Cursor>) -> impl futures::Stream<Item = Result<Page>> {
+    pub fn pages(self, from: Option<Cursor>) -> impl Stream<Item = Result<Page>> {
         let first = Some(PageRequest {
             cursor: from,
             limit: 0,
         });
-        futures::stream::try_unfold((self, first), |(listing, request)| async move {
+        stream::try_unfold((self, first), |(listing, request)| async move {
             let Some(request) = request else {
                 return Ok(None);
             };
@@ -101,5 +103,15 @@ impl Listing {
             });
             Ok(Some((page, (listing, next))))
         })
+    }
+
+    /// Returns all records from a cursor (none: the start) as a stream. One round trip a page, which is all that waits
+    /// here. An absent repo or collection is the stream's one item, an error with code `notFound`.
+    ///
+    /// A record of a later page may be of a later revision, if the store no longer holds the first page's; whoever cares
+    /// takes [`pages`](Self::pages).
+    pub fn records(self, from: Option<Cursor>) -> impl Stream<Item = Result<RecordData>> {
+        let records = |page: Page| stream::iter(page.records.into_iter().map(Ok));
+        self.pages(from).map_ok(records).try_flatten()
     }
 }
