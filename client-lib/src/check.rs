@@ -52,12 +52,13 @@ impl Check {
         self.progress.clone()
     }
 
-    /// Returns the next finding; none after the last, or when the check has failed.
+    /// Returns the next finding; none after the last, or when the check has failed. One round trip to the first, and one
+    /// more for each report of progress before it.
     pub async fn next(&mut self) -> Option<CheckFinding> {
         self.findings.next().await
     }
 
-    /// Returns what was gone through.
+    /// Returns what was gone through. One round trip from the last finding or report of progress.
     ///
     /// # Errors
     /// If the store could not be checked: `damaged` if that is for its catalog; as every leaf.

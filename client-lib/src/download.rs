@@ -44,12 +44,13 @@ impl Download {
         }
     }
 
-    /// Returns the next bytes; none after the last, or when the export has failed.
+    /// Returns the next bytes; none after the last, or when the export has failed. One round trip to the first, then they
+    /// flow.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         self.chunks.next().await
     }
 
-    /// Returns how the export ended.
+    /// Returns how the export ended, whatever chunks are left. One round trip after the last bytes came.
     ///
     /// # Errors
     /// `incomplete` for a repo that was imported as partial, `damaged` if the store's files are; as every leaf.

@@ -6,6 +6,8 @@ use capnp::capability::RemotePromise;
 use capnp_rpc::new_client;
 use carrack_schema::limits::CHUNK_BYTES_MAX;
 use carrack_schema::wire::store_capnp as wire;
+use futures::FutureExt;
+use futures::future::FusedFuture;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
 use crate::actor::Link;
@@ -178,13 +180,28 @@ async fn upload(
     size: Option<u64>,
     mut pieces: mpsc::Receiver<Piece>,
 ) -> Result<Done> {
-    if let Some(bytes) = size {
-        let mut request = sink.expect_size_request();
-        request.get().set_bytes(bytes);
-        request.send().promise.await?;
-    }
+    // Not waited for: the writes follow in the same flight. A length that is refused ends the upload early.
+    let sized = async {
+        match size {
+            Some(bytes) => {
+                let mut request = sink.expect_size_request();
+                request.get().set_bytes(bytes);
+                request.send().promise.await.map(drop)
+            }
+            None => Ok(()),
+        }
+    };
+    let mut sized = std::pin::pin!(sized.fuse());
     loop {
-        match pieces.recv().await {
+        let piece = tokio::select! {
+            biased;
+            refused = &mut sized, if !sized.is_terminated() => {
+                refused?;
+                continue;
+            }
+            piece = pieces.recv() => piece,
+        };
+        match piece {
             Some(Piece::Bytes(bytes)) => {
                 let mut request = sink.write_request();
                 request.get().set_bytes(&bytes);
@@ -200,7 +217,11 @@ async fn upload(
     }
     // From here on the writer is not listened to: its next chunk meets a closed channel.
     drop(pieces);
-    Ok(sink.done_request().send())
+    let done = sink.done_request().send();
+    if !sized.is_terminated() {
+        sized.await?;
+    }
+    Ok(done)
 }
 
 /// Awaits how an import ended, and names its repo for who wants to call it before that.

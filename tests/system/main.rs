@@ -12,6 +12,7 @@ mod hostile;
 mod hostile_cars;
 mod imports;
 mod keeper;
+mod line;
 mod listings;
 mod queries;
 mod raw;
