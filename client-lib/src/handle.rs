@@ -358,3 +358,92 @@ fn untyped<P: FromClientHook, C: FromClientHook>(
 ) -> impl Fn(Untyped) -> Untyped + Send + Sync {
     move |parent| Untyped::new(hop(P::new(parent.hook)).into_client_hook())
 }
+
+#[cfg(test)]
+mod tests {
+    use carrack_schema::wire::store_capnp as wire;
+
+    use super::*;
+
+    /// Runs a test where connections can be made; nobody is at their other ends.
+    fn local(body: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, body);
+    }
+
+    fn link() -> (Link, tokio::io::DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        (Link::start(ours).0, theirs)
+    }
+
+    fn session(shared: &Arc<Shared>) -> Handle<wire::session::Client> {
+        Handle::root(shared, |gate: wire::gate::Client| {
+            gate.login_request().send().pipeline.get_session()
+        })
+    }
+
+    #[test]
+    fn what_has_no_handle_does_not_stay_open() {
+        local(async {
+            let (commands, mut inbox) = mpsc::unbounded_channel();
+            let shared = Shared::new(commands);
+            let (link, _peer) = link();
+            let store = session(&shared)
+                .hop(|on: wire::session::Client| on.store_request().send().pipeline.get_store());
+            let repo =
+                store.hop(|on: wire::store::Client| on.repo_request().send().pipeline.get_repo());
+            link.open(&repo.node).unwrap();
+            // The session is on the way to both, and nobody holds it.
+            assert_eq!(link.open_count(), 2);
+            let again = repo.clone();
+            drop(repo);
+            assert!(inbox.try_recv().is_err(), "there is a handle still");
+            drop(again);
+            let Ok(Command::Release(id)) = inbox.try_recv() else {
+                panic!("the last handle releases");
+            };
+            drop(link.release(id));
+            assert_eq!(link.open_count(), 1);
+        });
+    }
+
+    #[test]
+    fn what_was_given_is_there_on_its_own_connection_only() {
+        local(async {
+            let (commands, _inbox) = mpsc::unbounded_channel();
+            let shared = Shared::new(commands);
+            let ((first, _peer), (second, _other)) = (link(), link());
+            let issuer = session(&shared);
+            let given = issuer.given("save a token");
+            let on = wire::session::Client::new(first.open(&issuer.node).unwrap().hook);
+            given.adopt(&first, on);
+            let store = given
+                .hop(|on: wire::session::Client| on.store_request().send().pipeline.get_store());
+            first.open(&store.node).unwrap();
+            let error = second.open(&store.node).map(drop).unwrap_err();
+            let expected = Error::new(carrack_schema::Code::Unavailable, "save a token");
+            assert_eq!(error, expected);
+        });
+    }
+
+    #[test]
+    fn a_chain_of_any_length_opens_and_ends() {
+        local(async {
+            let (commands, _inbox) = mpsc::unbounded_channel();
+            let shared = Shared::new(commands);
+            let (link, _peer) = link();
+            let mut repo = session(&shared)
+                .hop(|on: wire::session::Client| on.store_request().send().pipeline.get_store())
+                .hop(|on: wire::store::Client| on.repo_request().send().pipeline.get_repo());
+            for _ in 0..200_000 {
+                repo = repo.hop(|on: wire::repo::Client| on);
+            }
+            link.open(&repo.node).unwrap();
+            drop(repo);
+        });
+    }
+}

@@ -39,7 +39,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// Starts a connection over `stream`; the task drives it.
-    pub(super) fn start(stream: impl Stream) -> (Self, JoinHandle<()>) {
+    pub(crate) fn start(stream: impl Stream) -> (Self, JoinHandle<()>) {
         let (input, output) = stream.compat().split();
         let mut options = ReaderOptions::new();
         options.traversal_limit_in_words(Some(CLIENT_MESSAGE_WORDS_MAX));
@@ -105,8 +105,16 @@ impl Link {
     }
 
     /// Takes out a capability; whoever drops it releases it.
-    pub(super) fn release(&self, id: u64) -> Option<Untyped> {
+    pub(crate) fn release(&self, id: u64) -> Option<Untyped> {
         self.open.borrow_mut().remove(&id)
+    }
+}
+
+#[cfg(test)]
+impl Link {
+    /// Returns how many capabilities are kept open.
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.borrow().len()
     }
 }
 
