@@ -111,7 +111,8 @@ impl Watch {
         Ok(Self { news, is_over })
     }
 
-    /// Waits until something changed, and says what; none after the error that ended it.
+    /// Waits until something changed, and says what; none after the error that ended it. Half a round trip: the store tells by
+    /// itself.
     ///
     /// # Errors
     /// `unavailable` if the connection was lost, or the authority that the watch was made with is over.
