@@ -6,10 +6,12 @@
 mod check;
 mod compact;
 mod config;
+mod credential;
 mod delete;
 mod door;
 mod export;
 mod get;
+mod grant;
 mod import;
 mod inspect;
 mod list;
@@ -36,6 +38,7 @@ use carrack_schema::Code;
 use carrack_schema::codes::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use self::credential::Credential;
 use self::door::{Door, Place};
 use self::output::Output;
 use crate::owner::{self, DataFolder};
@@ -59,6 +62,7 @@ Examples:
   carrack export did:plc:… -o alice.car  give a repo back, byte for byte
   carrack serve --listen 127.0.0.1:7440  serve other processes
   carrack check                          is everything as it was written
+  carrack grant create --help            give a program a part of it
 
 A repo is named by its DID, or by a handle that was imported with --did-doc.
 Exit codes: 0 ok, 1 failed, 2 usage, 3 refused input, 4 damage found, 5 not found.";
@@ -71,6 +75,8 @@ struct Global {
     /// Use the store that listens there (unix:PATH or IP:PORT), not a data folder's [env: CARRACK_STORE]
     #[arg(long, global = true, value_name = "ADDR")]
     store: Option<Address>,
+    #[command(flatten)]
+    credential: Credential,
     /// Print one JSON object a line
     #[arg(long, global = true)]
     json: bool,
@@ -110,6 +116,8 @@ enum Command {
     Check(check::Arguments),
     /// Merge segment files now
     Compact(compact::Arguments),
+    /// Give others a part of the store, and take it back
+    Grant(grant::Arguments),
     /// Print what is in a segment file, without a store
     Inspect(inspect::Arguments),
     /// Print completions for a shell
@@ -206,7 +214,7 @@ fn run(cli: Cli, output: &mut Output) -> Result<Exit> {
             if let Command::Delete(arguments) = &command {
                 arguments.check_confirmable()?;
             }
-            let opened = Door::open(cli.global.place()?).await;
+            let opened = Door::open(cli.global.place()?, cli.global.credential.token()?).await;
             let mut door = match command {
                 Command::Check(_) => opened.map_err(check::unopened)?,
                 _ => opened?,
@@ -235,6 +243,7 @@ async fn through(door: &mut Door, command: Command, output: &mut Output) -> Resu
         Command::Delete(arguments) => delete::run(door, &arguments, output).await,
         Command::Check(arguments) => check::run(door, &arguments, output).await,
         Command::Compact(arguments) => compact::run(door, &arguments, output).await,
+        Command::Grant(arguments) => grant::run(door, &arguments, output).await,
         // These need no store, and `run` has taken them.
         Command::Serve(_)
         | Command::VerifyProof(_)

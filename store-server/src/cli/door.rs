@@ -9,6 +9,7 @@ use carrack_client::{Address, Client, Session};
 use carrack_schema::Code;
 
 use super::config::Config;
+use super::credential::login;
 use super::store_options::StoreOptions;
 use super::{Failure, Result};
 use crate::owner::{self, DataFolder, Opened, Settings};
@@ -26,18 +27,21 @@ pub(super) enum Place {
     Folder(DataFolder),
 }
 
-/// A session of the store's owner, and the store itself if it is in this process.
+/// A session, and the store itself if it is in this process.
 pub(super) struct Door {
     place: Place,
+    /// Of a grant; none has the owner's authority.
+    token: Option<String>,
     session: Session,
     opened: Option<Opened>,
 }
 
 impl Door {
-    pub(super) async fn open(place: Place) -> Result<Self> {
-        let (session, opened) = enter(&place).await?;
+    pub(super) async fn open(place: Place, token: Option<String>) -> Result<Self> {
+        let (session, opened) = enter(&place, token.as_deref()).await?;
         Ok(Self {
             place,
+            token,
             session,
             opened,
         })
@@ -63,7 +67,7 @@ impl Door {
                 Code::Unavailable if gone < ATTEMPTS && self.is_elsewhere() => {
                     gone += 1;
                     tokio::time::sleep(PAUSE).await;
-                    (self.session, self.opened) = enter(&self.place).await?;
+                    (self.session, self.opened) = enter(&self.place, self.token.as_deref()).await?;
                 }
                 Code::Overloaded if full < OVERLOADED_ATTEMPTS => {
                     full += 1;
@@ -91,9 +95,12 @@ impl Door {
     }
 }
 
-async fn enter(place: &Place) -> Result<(Session, Option<Opened>)> {
+async fn enter(place: &Place, token: Option<&str>) -> Result<(Session, Option<Opened>)> {
     match place {
-        Place::Address(address) => Ok((Client::connect(address).await?.login(""), None)),
+        Place::Address(address) => {
+            let client = Client::connect(address).await?;
+            Ok((login(&client, token), None))
+        }
         Place::Folder(folder) => {
             let options = StoreOptions::environment()?.or(Config::read(folder.path())?.store());
             let settings = Settings {
@@ -101,7 +108,7 @@ async fn enter(place: &Place) -> Result<(Session, Option<Opened>)> {
                 ..Settings::default()
             };
             let (client, opened) = owner::open(folder, &settings).await?;
-            Ok((client.login(""), Some(opened)))
+            Ok((login(&client, token), Some(opened)))
         }
     }
 }

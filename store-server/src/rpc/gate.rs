@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use capnp_rpc::new_client;
+use carrack_schema::Code;
 use carrack_schema::limits::{
     CALLS_MAX, CHUNK_BYTES_MAX, LIST_BYTES_MAX, LIST_RECORDS_MAX, OBJECTS_MAX, QUERY_BYTES_MAX,
     QUERY_ROWS_MAX, QUERY_STEPS_MAX, QUERY_WORK_MAX, SERVER_MESSAGE_WORDS_MAX,
@@ -17,7 +18,7 @@ use super::importer::Importer;
 use super::keeper::Keeper;
 use super::store::StoreObject;
 use crate::auth::{Authority, Operation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::Entrance;
 use crate::store::Store;
 
@@ -74,6 +75,10 @@ impl gate::Server for Gate {
 impl Gate {
     /// Returns the authority that a token opens; the empty text is none.
     fn open(&self, token: &str) -> Result<Authority> {
+        if token.is_empty() {
+            let words = "this asks for a token; the empty text is the owner's, to log in on the store's own unix socket";
+            return Err(Error::new(Code::BadCredential, words));
+        }
         self.store.inner().grants.open(token)
     }
 

@@ -23,16 +23,16 @@ fn help_is_as_recorded() {
         "check",
         "compact",
         "inspect",
+        "grant",
+        "grant create",
     ] {
         let mut command = bare();
-        command
-            .args((!subcommand.is_empty()).then_some(subcommand))
-            .arg("--help");
+        command.args(subcommand.split_whitespace()).arg("--help");
         let run = Run::of(&mut command).ends(OK);
         let name = if subcommand.is_empty() {
             "carrack"
         } else {
-            subcommand
+            &subcommand.replace(' ', "-")
         };
         insta::assert_snapshot!(format!("help-{name}"), run.text());
     }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod crash;
+mod grants;
 mod help;
 mod keeping;
 mod proofs;
