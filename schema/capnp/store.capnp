@@ -69,9 +69,12 @@ interface Store {
   # Runs a plan, on one revision of each repository: the current one when the plan first reaches it.
   ancestors @4 (uri :Text, max :UInt32, want :Record.Want) -> (ancestors :Ancestors);
   # The posts that a post answers, from its parent up, as far as the store holds them; at most `max` (0: the server's
-  # default).
+  # default, 80) of at most 1,000, and a page of bytes; the URI may name a handle. What a record says that it answers is
+  # somebody's claim and may be anything.
   watch @5 (repos :Grant.Selection, listener :Listener) -> (watch :Watch);
-  # Tells `listener` of each change of these repositories from now on, until the watch is dropped.
+  # Tells `listener` of each change of these repositories (DIDs, 1,000 at most) from when this has answered, until the watch
+  # is dropped, the listener fails, or the authority ends; then the listener is let go. A DID outside the scope is
+  # `denied`; of `all` those in the scope are told. 16 watches a connection; one more is `overloaded`.
 }
 
 struct Ancestors {
@@ -161,7 +164,9 @@ interface Repo {
   # fail with `revNotRetained`, naming the oldest revision that is there, when the store no longer holds it. What was
   # deleted is hidden at every revision, and its listings never move to another.
   scan @7 (range :Range, want :Record.Want, sink :RecordSink) -> ScanResult;
-  # Pushes all records that `list` would page through, from one snapshot, with flow control. Dropping the call stops it.
+  # Pushes all records that `list` would page through, from one snapshot, a page a write, with flow control; then calls
+  # the sink's `done` and answers. Dropping the call stops it. A sink that acknowledges nothing for 60 seconds ends it
+  # with `unavailable`; so it does an export.
 }
 
 interface Collection {
@@ -182,7 +187,8 @@ interface RecordCap {
   # The small CAR that shows from the signed commit that the record is in the repository, or that there is none.
   verify @2 () -> VerifyResult;
   # Does itself what a proof lets others do: hashes the record, rebuilds the tree's nodes on its path up to the root that the
-  # commit names, hashes the commit, and checks the signature with the key that the verdict names.
+  # commit names, hashes the commit, and checks the signature with the key that the verdict names. Says nothing of other
+  # records. Fails with `incomplete` for a record that was deleted from the store or whose block is not held.
 }
 
 interface RecordSink {

@@ -165,3 +165,62 @@ impl Verification {
 fn broken(words: impl Into<String>) -> Error {
     Error::new(Code::Damaged, words)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use carrack_segment::Directory;
+    use carrack_segment::directory::mem::Mem;
+    use kit::{Order, RepoSpec};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::ingest::ImportRequest;
+    use crate::store::Store;
+
+    #[test]
+    fn a_key_that_did_not_sign_the_commit_is_found() {
+        let repo = |seed| {
+            let spec = RepoSpec {
+                records: 5,
+                seed,
+                ..RepoSpec::default()
+            };
+            spec.build()
+        };
+        let (signed, other) = (repo(1), repo(2));
+        let directory: Arc<dyn Directory> = Arc::new(Mem::new());
+        let store = Store::open(directory, Arc::new(SystemClock)).unwrap();
+        for repo in [&signed, &other] {
+            let request = ImportRequest {
+                did_document: Some(repo.did_doc.clone().into_bytes()),
+                ..ImportRequest::default()
+            };
+            let car = repo.car(Order::Pds);
+            store.import(&car[..], &request, |_| ()).unwrap();
+        }
+        let path = signed.records[0].path.parse().unwrap();
+        let verify = || store.repo(&signed.did).unwrap().unwrap().verify(&path);
+        let Verification::Sound(verified) = verify().unwrap() else {
+            panic!("it is sound");
+        };
+        assert_eq!(verified.signature, Signature::Valid);
+
+        // As a catalog might say that was put together from two.
+        let (did, other) = (signed.did.clone(), other.did.clone());
+        store
+            .change(move |tables| {
+                let verdict = tables.repo(&other)?.unwrap().head().verdict.clone();
+                let before = tables.repo(&did)?.unwrap();
+                let mut after = before.clone();
+                after.extents[0].verdict = verdict;
+                tables.put_repo(&did, Some(&before), &after)
+            })
+            .unwrap();
+        let Verification::Broken(words) = verify().unwrap() else {
+            panic!("it is broken");
+        };
+        assert!(words.contains("is not signed with did:key:"), "{words}");
+    }
+}
