@@ -161,7 +161,9 @@ async fn reconnect(actor: Weak<Actor>, route: Route) -> Result<Rc<Link>> {
     let gone = Error::gone;
     let mut last = Error::gone();
     let mut made = None;
-    for _ in 0..ATTEMPTS_MAX {
+    let mut attempts = 0;
+    while made.is_none() && attempts < ATTEMPTS_MAX {
+        attempts += 1;
         let due = {
             let actor = actor.upgrade().ok_or_else(gone)?;
             actor.pauses.borrow().due
@@ -174,17 +176,14 @@ async fn reconnect(actor: Weak<Actor>, route: Route) -> Result<Rc<Link>> {
             .borrow_mut()
             .attempted(Instant::now());
         match route.open().await {
-            Ok(stream) => {
-                made = Some(stream);
-                break;
-            }
+            Ok(stream) => made = Some(stream),
             Err(error) => last = error,
         }
     }
     let actor = actor.upgrade().ok_or_else(gone)?;
     actor.connecting.take();
     let stream = made.ok_or_else(|| {
-        let words = format!("{}; {ATTEMPTS_MAX} attempts failed", last.words());
+        let words = format!("{}; {attempts} attempts failed", last.words());
         Error::new(Code::Unavailable, words)
     })?;
     let (link, driver) = Link::start(stream);
