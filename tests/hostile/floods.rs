@@ -2,8 +2,8 @@
 
 use carrack_client::{Address, Client};
 use carrack_schema::limits::{
-    CALL_COST_BYTES, CHUNK_BYTES_MAX, INCOMING_BYTES_MAX, INCOMING_BYTES_MIN, IO_BUFFER_BYTES,
-    LIST_BYTES_MAX, PAUSE_SECONDS_MAX, REPLY_BYTES_MAX, SERVER_MESSAGE_WORDS_MAX,
+    CALL_COST_BYTES, CHUNK_BYTES_MAX, IMPORTS_MAX, INCOMING_BYTES_MAX, INCOMING_BYTES_MIN,
+    IO_BUFFER_BYTES, LIST_BYTES_MAX, PAUSE_SECONDS_MAX, REPLY_BYTES_MAX, SERVER_MESSAGE_WORDS_MAX,
     WRITE_SECONDS_MAX,
 };
 use carrack_schema::wire::store_capnp as wire;
@@ -64,9 +64,9 @@ fn answers_that_nobody_reads_are_bounded() {
         settle().await;
         let heap = Heap::measure();
         let begun = Instant::now();
-        // Answers of some 100 KiB, which would be a gigabyte.
+        // Answers of some 100 KiB: all of them would be 100 MiB.
         let calls = async {
-            for question in 100..10_100 {
+            for question in 100..1_100 {
                 let list = peer::call::<wire::repo::Client>(question, On::FieldOf(3), 4, |call| {
                     let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
                     let list = content.init_as::<wire::repo::list_params::Builder<'_>>();
@@ -96,45 +96,55 @@ fn write(question: u32, sink: u32, bytes: &[u8]) -> Vec<u8> {
     })
 }
 
+/// Logs in, asks for the importer as question 2, and for sinks from question 3 on.
+fn open_sinks(count: u32) -> Vec<u8> {
+    let importer = peer::call::<wire::session::Client>(2, On::FieldOf(1), 2, |call| {
+        call.init_params();
+    });
+    let sinks = (3..3 + count).flat_map(|question| {
+        peer::call::<wire::importer::Client>(question, On::FieldOf(2), 0, |call| {
+            let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+            content
+                .init_as::<wire::importer::import_car_params::Builder<'_>>()
+                .init_options();
+        })
+    });
+    [peer::login(), importer, sinks.collect()].concat()
+}
+
 #[test]
-fn an_upload_without_end_that_ignores_its_window_is_held_back() {
-    const BYTES: usize = 128 * MIB;
-    ticking(Bounds::default(), async |world| {
+fn an_upload_without_end_that_ignores_its_window_is_bounded() {
+    const CHUNKS: u32 = 256;
+    paused(Bounds::default(), async |world| {
         let honest = world.honest();
         world.serves(&honest).await;
+        // All places for imports are taken by some that do not go on.
+        let most = u32::try_from(IMPORTS_MAX).unwrap();
+        let (mut idle, _served) = world.connect();
+        let writes = (3..3 + most).flat_map(|sink| write(100 + sink, sink, b"c"));
+        let said = [open_sinks(most), writes.collect()].concat();
+        assert!(send(&mut idle, &said).await);
+        settle().await;
         let (mut peer, served) = world.connect();
-        let begin = [
-            peer::login(),
-            peer::call::<wire::session::Client>(2, On::FieldOf(1), 2, |call| {
-                call.init_params();
-            }),
-            peer::call::<wire::importer::Client>(3, On::FieldOf(2), 0, |call| {
-                let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
-                content
-                    .init_as::<wire::importer::import_car_params::Builder<'_>>()
-                    .init_options();
-            }),
-        ];
-        assert!(send(&mut peer, &begin.concat()).await);
-        // A CAR of which one block comes again and again: each time it is hashed, which takes longer than sending it.
-        let block = kit::cbor::Value::Bytes(vec![7; 100_000]).encode();
-        let block = kit::car::section(&kit::cbor::cid_of(&block), &block);
-        let header = kit::car::header(&[world.repo.commit_cid]);
-        let mut stream = header.into_iter().chain(block.into_iter().cycle());
+        assert!(send(&mut peer, &open_sinks(1)).await);
+        settle().await;
+        let chunk = vec![7; CHUNK_BYTES_MAX];
         let heap = Heap::measure();
         let upload = async {
-            let mut chunk = Vec::with_capacity(CHUNK_BYTES_MAX);
-            for question in (10..).take(BYTES / CHUNK_BYTES_MAX) {
-                chunk.clear();
-                chunk.extend(stream.by_ref().take(CHUNK_BYTES_MAX));
-                assert!(
-                    send(&mut peer, &write(question, 3, &chunk)).await,
-                    "it is not broken"
-                );
+            for question in 10..10 + CHUNKS {
+                assert!(send(&mut peer, &write(question, 3, &chunk)).await);
             }
         };
         world.serves_while(&honest, upload).await;
-        heap.assert_peak(INCOMING_BYTES_MAX + 8 * MIB);
+        heap.assert_peak(INCOMING_BYTES_MAX + 3 * MIB);
+        settle().await;
+        let refused = hear(&mut peer).await.errors;
+        let refused = refused
+            .iter()
+            .filter(|(_, _, words)| words.starts_with("overloaded: "))
+            .count();
+        let fit = INCOMING_BYTES_MAX / (CHUNK_BYTES_MAX + CALL_COST_BYTES);
+        assert!((CHUNKS as usize - fit).abs_diff(refused) < 4, "{refused}");
         assert!(!served.is_finished());
     });
 }
