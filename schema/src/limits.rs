@@ -125,6 +125,8 @@ pub const IMPORT_CHUNKS_QUEUED_MAX: usize = 4;
 
 /// Longest time an upload may send nothing, in seconds; then its import is aborted and its place is free.
 pub const IMPORT_IDLE_SECONDS_MAX: u64 = 60;
+/// Exports that run at the same time; each has a thread of its own, and chunks of 1.5 MiB between it and its client.
+pub const EXPORTS_MAX: usize = 16;
 /// Chunks of an export that wait for the connection.
 pub const EXPORT_CHUNKS_QUEUED_MAX: usize = 4;
 /// Longest time that a client which is pushed records or bytes may acknowledge nothing, in seconds; then the push ends,
@@ -203,6 +205,12 @@ pub const EMBARGOES_MAX: u32 = 1_024;
 pub const OBJECTS_MAX: u32 = 65_536;
 /// Calls of one session that may be under way.
 pub const CALLS_MAX: u32 = 1_024;
+/// Jobs that one connection has among the pool's at a time: enough to keep that many cores busy. Each may hold an answer
+/// that its connection has no room for yet: 4 MiB, of pages as long as they get.
+pub const LANE_JOBS_MAX: usize = 8;
+const _: () = assert!(LANE_JOBS_MAX * LIST_BYTES_MAX <= 4 * MIB);
+/// Calls of one connection that wait for their turn in the pool; those of one session are fewer.
+pub const LANE_CALLS_MAX: u32 = CALLS_MAX;
 /// Records a page of a listing holds when the caller names no limit.
 pub const LIST_RECORDS_DEFAULT: u32 = 100;
 /// Most records in one page of a listing.
@@ -302,6 +310,8 @@ pub const QUERY_SOURCES_MAX: usize = 100;
 /// Queries that run at the same time, each on a thread of its own: 128 MiB of [`QUERY_MEMORY_BYTES`]. Others wait.
 pub const QUERIES_MAX: usize = 4;
 
+/// Most bytes of the field paths in one projection, all together: two of the longest map keys.
+pub const FIELDS_BYTES_MAX: usize = 2 * CBOR_KEY_BYTES_MAX as usize;
 /// Most field paths in one projection.
 pub const FIELDS_MAX: usize = 64;
 

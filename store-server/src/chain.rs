@@ -176,6 +176,13 @@ impl Chain {
             .ok_or_else(|| Error::new(Code::Damaged, format!("a repo has no extent {at}")))
     }
 
+    /// Says whether any of its segments has compressed pages.
+    pub(crate) fn is_compressed(&self) -> bool {
+        let first_page = |link: &Link| link.segment().file().page_stored(0);
+        let mut pages = self.links.iter().filter_map(first_page);
+        pages.any(|page| page.is_compressed)
+    }
+
     /// Returns the newest link.
     pub(crate) fn head(&self) -> Result<&Link> {
         self.link(0)

@@ -22,6 +22,7 @@ mod merge;
 mod open_segments;
 mod owner;
 mod packer;
+mod pool;
 pub mod query;
 mod retention;
 mod row;

@@ -50,14 +50,14 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Whether a TCP address that is not loopback may speak plainly.
     pub insecure: bool,
-    /// Threads that serve connections.
+    /// Threads that serve connections, and as many that hash for them.
     pub workers: usize,
     /// What is chosen about the store.
     pub store: StoreSettings,
 }
 
 impl Default for Settings {
-    /// Only the folder's socket, one thread: for a command that lives shortly.
+    /// Only the folder's socket, one thread of each kind: for a command that lives shortly.
     fn default() -> Self {
         Self {
             listen: Vec::new(),

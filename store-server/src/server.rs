@@ -2,7 +2,8 @@
 //!
 //! Cap'n Proto objects may not leave their thread, so a connection lives on one worker: a thread with a
 //! current-thread runtime and a `LocalSet`. One thread accepts for all listeners and deals connections out in turn:
-//! unlike a listening socket per worker this also works for unix sockets, and one limit covers all.
+//! unlike a listening socket per worker this also works for unix sockets, and one limit covers all. What takes long goes
+//! from the workers to the threads of a pool, in which connections take turns.
 
 mod dealer;
 mod door;
@@ -28,6 +29,7 @@ use self::places::Places;
 pub use self::tls::TlsFiles;
 use self::worker::{Arrival, Incoming, Worker};
 use crate::error::{Error, Result};
+use crate::pool::Pool;
 use crate::rpc;
 use crate::store::Store;
 
@@ -42,6 +44,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct Server {
     store: Store,
     workers: Vec<Worker>,
+    pool: Pool,
     acceptor: JoinHandle<()>,
     stage: watch::Sender<Stage>,
     places: Places,
@@ -67,8 +70,9 @@ impl Server {
         let (bound, addresses) = listen.bind()?;
         let (stage, stages) = watch::channel(Stage::Serving);
         let service = rpc::Service::new(store.clone(), rpc::Bounds::default());
+        let pool = Pool::start(workers).map_err(not_started)?;
         let workers = (0..workers.max(1))
-            .map(|number| Worker::start(number, service.clone(), stages.clone()))
+            .map(|number| Worker::start(number, service.clone(), pool.lanes(), stages.clone()))
             .collect::<io::Result<Vec<_>>>()
             .map_err(not_started)?;
         let places = Places::default();
@@ -89,6 +93,7 @@ impl Server {
         Ok(Self {
             store: store.clone(),
             workers,
+            pool,
             acceptor,
             stage,
             places,
@@ -144,6 +149,8 @@ impl Server {
                 tracing::error!("a server thread panicked");
             }
         }
+        // Nobody is left who waits for its jobs.
+        self.pool.shutdown();
     }
 }
 

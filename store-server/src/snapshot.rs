@@ -236,6 +236,18 @@ impl Rows {
 }
 
 impl Rows {
+    /// Returns them without the first so many.
+    pub(crate) fn after(mut self, count: usize) -> Self {
+        let count = u32::try_from(count)
+            .unwrap_or(u32::MAX)
+            .min(self.numbers.len() as u32);
+        match self.reverse {
+            true => self.numbers.end -= count,
+            false => self.numbers.start += count,
+        }
+        self
+    }
+
     /// Returns their numbers.
     pub(crate) fn numbers(&self) -> Range<u32> {
         self.numbers.clone()
@@ -372,19 +384,46 @@ impl Repo {
     /// # Errors
     /// `damaged` if the index or the record's page is.
     pub fn record<'a>(&'a self, path: &'a RecordPath) -> Result<Lookup<'a>> {
+        match self.found(path)? {
+            Some(record) => Ok(Lookup::Found(record)),
+            None => self.absence(path),
+        }
+    }
+
+    /// As [`record`](Self::record), unless that takes long: decompressing a page, or going through the rows of diffs.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub(crate) fn record_at_once<'a>(&'a self, path: &'a RecordPath) -> Result<Option<Lookup<'a>>> {
+        if self.chain.is_compressed() {
+            return Ok(None);
+        }
+        match self.found(path)? {
+            Some(record) => Ok(Some(Lookup::Found(record))),
+            None if self.plain_index()?.is_some() => self.absence(path).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn found<'a>(&'a self, path: &'a RecordPath) -> Result<Option<RecordRef<'a>>> {
         let (collection, rkey) = (path.collection.as_str(), path.rkey.as_str());
         let found = self.chain.find(collection, rkey)?;
         if let Some((collection, row)) = found
             && (self.deletions.is_empty()
                 || !self.deletions.hide(&path.to_string(), || row.cid())?)
         {
-            return Ok(Lookup::Found(RecordRef {
+            return Ok(Some(RecordRef {
                 collection,
                 rkey: Cow::Borrowed(rkey),
                 row,
             }));
         }
-        Ok(match self.collection_rows(collection)?.is_empty() {
+        Ok(None)
+    }
+
+    fn absence(&self, path: &RecordPath) -> Result<Lookup<'_>> {
+        let rows = self.collection_rows(path.collection.as_str())?;
+        Ok(match rows.is_empty() {
             true => Lookup::NoCollection,
             false => Lookup::NoRecord,
         })

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Weak};
 
-use carrack_schema::limits::{KEEPERS_MAX, QUERIES_MAX};
+use carrack_schema::limits::{EXPORTS_MAX, KEEPERS_MAX, QUERIES_MAX};
 use carrack_schema::{Code, Did, Handle, Tid};
 use carrack_segment::{Directory, Lock};
 use tokio::sync::{Semaphore, watch};
@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) keepers: Arc<Semaphore>,
     /// Places of queries.
     pub(crate) queries: Arc<Semaphore>,
+    /// Places of exports.
+    pub(crate) exports: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     /// Held as long as anything here can write, by whatever thread; so it is the last field.
     _lock: Lock,
@@ -122,6 +124,7 @@ impl Store {
             imports: ImportQueue::default(),
             keepers: Arc::new(Semaphore::new(KEEPERS_MAX)),
             queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             closing: watch::Sender::new(false),
             _lock: lock,
         })))

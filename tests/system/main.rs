@@ -6,6 +6,7 @@ mod door;
 mod doors;
 mod every_method;
 mod exports;
+mod fairness;
 mod fixtures;
 mod grants;
 mod hostile;

@@ -76,6 +76,16 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// Lets go of where the record's bytes were borrowed from.
+    pub fn into_owned(self) -> Plan<'static> {
+        Plan {
+            record: Cow::Owned(self.record.into_owned()),
+            nodes: self.nodes,
+            texts: self.texts,
+            blobs: self.blobs,
+        }
+    }
+
     fn bytes(&self, part: &Part) -> &[u8] {
         self.record.get(part.clone()).unwrap_or_default()
     }

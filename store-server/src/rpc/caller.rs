@@ -15,6 +15,7 @@ use crate::auth::audit::{Audit, Deed};
 use crate::auth::grant::OpenSession;
 use crate::auth::{Authority, Operation};
 use crate::error::{Error, Result};
+use crate::pool::Lane;
 use crate::store::Store;
 
 /// Who calls: whose authority it is, over which connection. Each object has its own, and with it a seat.
@@ -29,6 +30,7 @@ struct Session {
     authority: Authority,
     calls: Calls,
     connection: Rc<Connection>,
+    lane: Lane,
     _open: Option<OpenSession>,
 }
 
@@ -57,6 +59,7 @@ impl Caller {
         store: Store,
         authority: Authority,
         connection: &Rc<Connection>,
+        lane: &Lane,
     ) -> Result<Self> {
         let open = authority.grant().cloned().map(OpenSession::new);
         let seat = connection.seat()?;
@@ -68,6 +71,7 @@ impl Caller {
                 authority,
                 calls: connection.calls(),
                 connection: connection.clone(),
+                lane: lane.clone(),
                 _open: open,
             }),
         })
@@ -79,7 +83,8 @@ impl Caller {
     /// As [`login`](Self::login).
     pub(super) fn with(&self, authority: Authority) -> Result<Self> {
         let session = &self.session;
-        Self::login(session.store.clone(), authority, &session.connection)
+        let store = session.store.clone();
+        Self::login(store, authority, &session.connection, &session.lane)
     }
 
     /// Lets in a call that gives out another object, and returns what that one holds.
@@ -374,6 +379,28 @@ impl Call {
         answer: impl Future<Output = capnp::Result<T>>,
     ) -> capnp::Result<T> {
         self.session.connection.answered(answer).await
+    }
+
+    /// Does work that takes long on the pool's threads, in which connections take turns. `work` owns what it needs, and
+    /// what it made is written into the answer afterwards: a message may not leave its thread.
+    ///
+    /// # Errors
+    /// As `work`; `revoked` or `expired`, as [`while_allowed`](Self::while_allowed); `overloaded` if too many calls of
+    /// the connection wait.
+    pub(super) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> capnp::Result<T> {
+        let done = async {
+            let turn = self
+                .session
+                .lane
+                .turn()
+                .await
+                .map_err(|error| exception(&error))?;
+            turn.run(work).await.map_err(|error| exception(&error))
+        };
+        self.while_allowed(done).await
     }
 
     pub(super) fn store(&self) -> &Store {

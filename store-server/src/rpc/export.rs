@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use carrack_repo::export::ExportStats;
 use carrack_schema::Code;
-use carrack_schema::limits::{CHUNK_BYTES_MAX, EXPORT_CHUNKS_QUEUED_MAX};
+use carrack_schema::limits::{CHUNK_BYTES_MAX, EXPORT_CHUNKS_QUEUED_MAX, EXPORTS_MAX};
 use carrack_schema::wire::store_capnp::byte_sink;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,6 +25,11 @@ pub(super) async fn push(
     sink: byte_sink::Client,
 ) -> capnp::Result<ExportStats> {
     let mut push = call.push().map_err(|error| exception(&error))?;
+    let exports = call.store().inner().exports.clone();
+    let place = exports.try_acquire_owned().map_err(|_| {
+        let words = format!("{EXPORTS_MAX} exports are running, try again when one is done");
+        exception(&Error::new(Code::Overloaded, words))
+    })?;
     let (chunks, mut outgoing) = mpsc::channel(EXPORT_CHUNKS_QUEUED_MAX);
     let (answer, outcome) = oneshot::channel::<Result<ExportStats>>();
     let export = move || {
@@ -33,6 +38,8 @@ pub(super) async fn push(
             chunks,
         };
         let result = repo.export(&mut out);
+        // Free before the answer goes out: whoever has it may export again.
+        drop(place);
         // A call that was dropped does not hear how it ended.
         let _left = answer.send(result);
     };

@@ -88,7 +88,8 @@ impl Gate {
             self.entrance.login_failed();
             audit.tell_refusal(None, what, error.code());
         })?;
-        let caller = Caller::login(self.store.clone(), authority.clone(), &self.connection)?;
+        let (store, lane) = (self.store.clone(), self.entrance.lane());
+        let caller = Caller::login(store, authority.clone(), &self.connection, lane)?;
         audit.tell_login(&authority, what);
         Ok(Session::new(caller))
     }

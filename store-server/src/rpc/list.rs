@@ -1,10 +1,14 @@
 //! Listings: one page of a repo's or a collection's records.
 
+use std::borrow::Cow;
+
 use carrack_repack::head::rev_text;
-use carrack_schema::limits::{LIST_BYTES_MAX, LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
+use carrack_schema::limits::{
+    CURSOR_BYTES_MAX, LIST_BYTES_MAX, LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX, MST_KEY_BYTES_MAX,
+};
 use carrack_schema::wire::record_capnp::{self, record_data};
 use carrack_schema::wire::store_capnp::{Absent, list_result, page_request, range};
-use carrack_schema::{Did, Nsid};
+use carrack_schema::{Code, Did, Nsid, Tid};
 
 use super::caller::Call;
 use super::error::Failure;
@@ -12,16 +16,16 @@ use super::repo::{At, RepoRef};
 use super::view::{self, Answer, Want};
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
-use crate::store::{Keys, RecordRef};
+use crate::store::{Keys, RecordRef, Store, Summary};
 
 /// A listing's call, read off the wire.
 pub(super) struct Request<'a> {
-    collection: Option<&'a Nsid>,
-    from: &'a str,
-    before: &'a str,
+    collection: Option<Cow<'a, Nsid>>,
+    from: Cow<'a, str>,
+    before: Cow<'a, str>,
     reverse: bool,
     want: Want<'a>,
-    cursor: &'a [u8],
+    cursor: Cow<'a, [u8]>,
     limit: u32,
 }
 
@@ -33,7 +37,7 @@ impl<'a> Request<'a> {
         page: page_request::Reader<'a>,
     ) -> Result<Self, Failure> {
         Ok(Self {
-            cursor: page.get_cursor()?,
+            cursor: cut(page.get_cursor()?, CURSOR_BYTES_MAX, "a cursor")?.into(),
             limit: match page.get_limit() {
                 0 => LIST_RECORDS_DEFAULT,
                 limit => limit.min(LIST_RECORDS_MAX),
@@ -49,14 +53,28 @@ impl<'a> Request<'a> {
         want: record_capnp::want::Reader<'a>,
     ) -> Result<Self, Failure> {
         Ok(Self {
-            collection,
-            from: range.get_from()?.to_str()?,
-            before: range.get_before()?.to_str()?,
+            collection: collection.map(Cow::Borrowed),
+            from: key(range.get_from()?)?,
+            before: key(range.get_before()?)?,
             reverse: range.get_reverse(),
             want: Want::read(want)?,
-            cursor: &[],
+            cursor: Cow::Borrowed(&[]),
             limit: LIST_RECORDS_MAX,
         })
+    }
+
+    /// Lets go of the message it was read from.
+    pub(super) fn into_owned(self) -> Request<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Request {
+            collection: self.collection.map(|nsid| Cow::Owned(nsid.into_owned())),
+            from: owned(self.from),
+            before: owned(self.before),
+            reverse: self.reverse,
+            want: self.want.into_owned(),
+            cursor: Cow::Owned(self.cursor.into_owned()),
+            limit: self.limit,
+        }
     }
 
     /// # Errors
@@ -71,30 +89,30 @@ impl<'a> Request<'a> {
     /// Returns which records to list, those after a key.
     pub(super) fn keys<'b>(&'b self, after: Option<&'b str>) -> Keys<'b> {
         Keys {
-            collection: self.collection,
-            from: self.from,
-            before: self.before,
+            collection: self.collection.as_deref(),
+            from: &self.from,
+            before: &self.before,
             reverse: self.reverse,
             after,
         }
     }
 
     /// Says whether it is of a repo's records whatever their collection.
-    fn is_of_all_collections(&self) -> bool {
+    pub(super) fn is_of_all_collections(&self) -> bool {
         self.collection.is_none()
     }
 
     /// Returns what a cursor of this listing is sealed to: whose it is, and everything that filters. `pinned` is the
     /// revision of a listing that may not move to another.
     fn scope<'b>(&'b self, grant: &'b str, did: &'b Did, pinned: &'b str) -> [&'b str; 7] {
-        let collection = self.collection.map_or("", Nsid::as_str);
+        let collection = self.collection.as_deref().map_or("", Nsid::as_str);
         let direction = if self.reverse { "reverse" } else { "forward" };
         [
             grant,
             did.as_str(),
             collection,
-            self.from,
-            self.before,
+            &self.from,
+            &self.before,
             direction,
             pinned,
         ]
@@ -105,57 +123,122 @@ impl<'a> Request<'a> {
 ///
 /// A page that a cursor asks for is of the cursor's revision while that is retained, else of the current one after the
 /// same key. One of a pinned listing is of the pinned revision, or an error. All are less what was deleted since.
-pub(super) fn answer(
+pub(super) async fn answer(
     call: &Call,
     named: &RepoRef,
-    request: &Request<'_>,
+    request: Request<'static>,
     mut results: list_result::Builder<'_>,
-) -> Result<(), Failure> {
-    let store = call.store();
-    let did = named.did(call)?;
-    let pinned = match named.at() {
-        At::Head => String::new(),
-        At::Rev(rev) => format!("at {}", rev_text(rev)),
+) -> capnp::Result<()> {
+    let (did, at) = super::error::answer(|| Ok((named.did(call)?, named.at())))?;
+    let listing = Listing {
+        store: call.store().clone(),
+        grant: call.authority().id().to_owned(),
+        did,
+        at,
+        request,
     };
-    let scope = request.scope(call.authority().id(), &did, &pinned);
-    let cursor = match request.cursor {
-        [] => None,
-        sealed => Some(Cursor::open(store.cursor_key(), &scope, sealed)?),
-    };
-    let opened = match (&cursor, named.at()) {
-        (Some(cursor), At::Head) => store.repo_at_or_head(&did, cursor.rev)?,
-        (None, At::Head) | (_, At::Rev(_)) => named.open(call)?,
-    };
-    let repo = match opened {
-        Ok(repo) => repo,
-        Err(absence) => {
-            results.set_absent(view::absent(absence));
+    let whole_repo = listing.request.is_of_all_collections();
+    let listed = match call.work(move || listing.read()).await? {
+        Ok(listed) => listed,
+        Err(absent) => {
+            results.set_absent(absent);
             return Ok(());
         }
     };
-    let keys = request.keys(cursor.as_ref().map(|cursor| cursor.after.as_str()));
-    let Some(rows) = repo.rows(&keys)? else {
-        results.set_absent(Absent::Collection);
-        return Ok(());
-    };
-    let all = rows.len();
-    let page = Page::take(&mut repo.read(rows), request, request.limit)?;
-    call.charge(page.bytes)?;
-    let rev = repo.summary().rev;
-    let mut wire = results.init_page();
-    view::source(wire.reborrow().init_source(), repo.summary());
-    if let Some(cursor) = cursor.filter(|cursor| cursor.rev != rev) {
-        wire.set_moved_from(rev_text(cursor.rev));
-    }
-    if let Some(last) = page.records.last().filter(|_| page.len() < all) {
-        let next = Cursor {
-            rev,
-            after: last.key(request.is_of_all_collections()),
+    super::error::answer(|| {
+        call.charge(listed.page.bytes)?;
+        let mut wire = results.init_page();
+        view::source(wire.reborrow().init_source(), &listed.summary);
+        if let Some(rev) = listed.moved_from {
+            wire.set_moved_from(rev_text(rev));
+        }
+        if let Some(next) = &listed.next {
+            wire.set_next(next);
+        }
+        let records = wire.init_records(view::count(listed.page.len()));
+        listed.page.write(whole_repo, records);
+        Ok(())
+    })
+}
+
+/// A listing as the pool's threads read it.
+struct Listing {
+    store: Store,
+    grant: String,
+    did: Did,
+    at: At,
+    request: Request<'static>,
+}
+
+/// A page, and what goes over the wire beside it.
+struct Listed {
+    summary: Summary,
+    page: Page<'static>,
+    /// The revision of the cursor, if the listing had to leave it.
+    moved_from: Option<Option<Tid>>,
+    next: Option<Vec<u8>>,
+}
+
+impl Listing {
+    fn read(&self) -> Result<Result<Listed, Absent>> {
+        let Self { store, request, .. } = self;
+        let pinned = match self.at {
+            At::Head => String::new(),
+            At::Rev(rev) => format!("at {}", rev_text(rev)),
         };
-        wire.set_next(&next.seal(store.cursor_key(), &scope));
+        let scope = request.scope(&self.grant, &self.did, &pinned);
+        let cursor = match &*request.cursor {
+            [] => None,
+            sealed => Some(Cursor::open(store.cursor_key(), &scope, sealed)?),
+        };
+        let opened = match (&cursor, self.at) {
+            (Some(cursor), At::Head) => store.repo_at_or_head(&self.did, cursor.rev)?,
+            (None, At::Head) | (_, At::Rev(_)) => self.at.open(store, &self.did)?,
+        };
+        let repo = match opened {
+            Ok(repo) => repo,
+            Err(absence) => return Ok(Err(view::absent(absence))),
+        };
+        let keys = request.keys(cursor.as_ref().map(|cursor| cursor.after.as_str()));
+        let Some(rows) = repo.rows(&keys)? else {
+            return Ok(Err(Absent::Collection));
+        };
+        let all = rows.len();
+        let page = Page::take(&mut repo.read(rows), request, request.limit)?;
+        let rev = repo.summary().rev;
+        let last = page.records.last().filter(|_| page.len() < all);
+        let next = last.map(|last| {
+            let next = Cursor {
+                rev,
+                after: last.key(request.is_of_all_collections()),
+            };
+            next.seal(store.cursor_key(), &scope)
+        });
+        Ok(Ok(Listed {
+            summary: repo.summary().clone(),
+            moved_from: cursor.map(|cursor| cursor.rev).filter(|&from| from != rev),
+            next,
+            page: page.into_owned(),
+        }))
     }
-    page.write(request, wire.init_records(view::count(page.len())));
-    Ok(())
+}
+
+/// Reads a key of a range. A longer one than a key can be is kept out of what waits for a thread.
+fn key(wire: capnp::text::Reader<'_>) -> Result<Cow<'_, str>, Failure> {
+    cut(wire.as_bytes(), MST_KEY_BYTES_MAX, "a key of a range")?;
+    Ok(Cow::Borrowed(wire.to_str()?))
+}
+
+/// Makes sure that something is not longer than it can be.
+pub(super) fn cut<'a>(bytes: &'a [u8], most: usize, what: &str) -> Result<&'a [u8]> {
+    if bytes.len() > most {
+        let words = format!(
+            "{what} of {} bytes; none is longer than {most}",
+            bytes.len()
+        );
+        return Err(Error::new(Code::InvalidArgument, words));
+    }
+    Ok(bytes)
 }
 
 /// Records of a listing that go over the wire together.
@@ -194,14 +277,22 @@ impl<'a> Page<'a> {
         self.records.len()
     }
 
-    /// Writes the records.
+    /// Lets go of where the records are stored.
+    pub(super) fn into_owned(self) -> Page<'static> {
+        Page {
+            records: self.records.into_iter().map(Answer::into_owned).collect(),
+            bytes: self.bytes,
+        }
+    }
+
+    /// Writes the records; with their collections where these are a whole repo's.
     pub(super) fn write(
         &self,
-        request: &Request<'_>,
+        whole_repo: bool,
         mut wire: capnp::struct_list::Builder<'_, record_data::Owned>,
     ) {
         for (i, record) in (0..).zip(&self.records) {
-            record.write(wire.reborrow().get(i), request.is_of_all_collections());
+            record.write(wire.reborrow().get(i), whole_repo);
         }
     }
 }

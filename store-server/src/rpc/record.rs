@@ -3,13 +3,15 @@
 use std::rc::Rc;
 
 use carrack_schema::RecordPath;
-use carrack_schema::wire::store_capnp::{Absent, record_cap};
+use carrack_schema::wire::store_capnp::{Absent, read_result, record_cap};
 
+use super::caller::Call;
 use super::error::answer;
 use super::repo::RepoRef;
 use super::view::{self, Answer, Want};
 use crate::auth::Operation;
-use crate::store::Lookup;
+use crate::error::Result;
+use crate::store::{Lookup, Summary};
 use crate::verify::Verification;
 
 pub(super) struct RecordObject {
@@ -23,36 +25,68 @@ impl RecordObject {
     }
 }
 
+fn read<'a>(lookup: Lookup<'a>, want: &Want<'_>) -> Result<Result<Answer<'a>, Absent>> {
+    match lookup {
+        Lookup::NoCollection => Ok(Err(Absent::Collection)),
+        Lookup::NoRecord => Ok(Err(Absent::Record)),
+        Lookup::Found(record) => Answer::of(record, want).map(Ok),
+    }
+}
+
+fn write(
+    call: &Call,
+    repo: &Summary,
+    found: Result<Answer<'_>, Absent>,
+    mut results: read_result::Builder<'_>,
+) -> Result<()> {
+    match found {
+        Err(absent) => results.set_absent(absent),
+        Ok(record) => {
+            call.charge(record.wire_bytes())?;
+            let mut found = results.init_found();
+            view::source(found.reborrow().init_source(), repo);
+            record.write(found.init_record(), true);
+        }
+    }
+    Ok(())
+}
+
 impl record_cap::Server for RecordObject {
     async fn read(
         self: Rc<Self>,
         params: record_cap::ReadParams,
         mut results: record_cap::ReadResults,
     ) -> capnp::Result<()> {
-        answer(|| {
+        // Most reads are done with here; one that takes long goes on in the pool.
+        let begun = answer(|| {
             let call = self.repo.begin(Operation::Read)?;
             let want = Want::read(params.get()?.get_want()?)?;
-            let mut results = results.get();
             let repo = match self.repo.open(&call)? {
                 Ok(repo) => repo,
                 Err(absence) => {
-                    results.set_absent(view::absent(absence));
-                    return Ok(());
+                    results.get().set_absent(view::absent(absence));
+                    return Ok(None);
                 }
             };
-            match repo.record(&self.path)? {
-                Lookup::NoCollection => results.set_absent(Absent::Collection),
-                Lookup::NoRecord => results.set_absent(Absent::Record),
-                Lookup::Found(record) => {
-                    let record = Answer::of(record, &want)?;
-                    call.charge(record.wire_bytes())?;
-                    let mut found = results.init_found();
-                    view::source(found.reborrow().init_source(), repo.summary());
-                    record.write(found.init_record(), true);
-                }
-            }
-            Ok(())
-        })
+            let Some(lookup) = repo.record_at_once(&self.path)? else {
+                let want = want.into_owned();
+                return Ok(Some((call, repo, want)));
+            };
+            let found = read(lookup, &want)?;
+            write(&call, repo.summary(), found, results.get())?;
+            Ok(None)
+        })?;
+        let Some((call, repo, want)) = begun else {
+            return Ok(());
+        };
+        drop(params);
+        let path = self.path.clone();
+        let work = move || {
+            let found = read(repo.record(&path)?, &want)?.map(Answer::into_owned);
+            Ok((repo.summary().clone(), found))
+        };
+        let (summary, found) = call.work(work).await?;
+        answer(|| Ok(write(&call, &summary, found, results.get())?))
     }
 
     async fn prove(
@@ -60,21 +94,29 @@ impl record_cap::Server for RecordObject {
         _params: record_cap::ProveParams,
         mut results: record_cap::ProveResults,
     ) -> capnp::Result<()> {
-        answer(|| {
+        let (call, opened) = answer(|| {
             let call = self.repo.begin(Operation::Prove)?;
             call.check_all_collections("a proof shows the keys beside the record")?;
-            let mut results = results.get();
-            let repo = match self.repo.open(&call)? {
-                Ok(repo) => repo,
-                Err(absence) => {
-                    results.set_absent(view::absent(absence));
-                    return Ok(());
-                }
-            };
+            let opened = self.repo.open(&call)?;
+            Ok((call, opened))
+        })?;
+        let repo = match opened {
+            Ok(repo) => repo,
+            Err(absence) => {
+                results.get().set_absent(view::absent(absence));
+                return Ok(());
+            }
+        };
+        let path = self.path.clone();
+        let prove = move || {
             let mut car = Vec::new();
-            let made = repo.prove(&self.path, &mut car)?;
+            let made = repo.prove(&path, &mut car)?;
+            Ok((repo, made, car))
+        };
+        let (repo, made, car) = call.work(prove).await?;
+        answer(|| {
             call.charge(car.len())?;
-            let mut proof = results.init_proof();
+            let mut proof = results.get().init_proof();
             view::source(proof.reborrow().init_source(), repo.summary());
             proof.set_present(made.present);
             proof.set_car(&car);
@@ -87,22 +129,31 @@ impl record_cap::Server for RecordObject {
         _params: record_cap::VerifyParams,
         mut results: record_cap::VerifyResults,
     ) -> capnp::Result<()> {
-        answer(|| {
+        let (call, opened) = answer(|| {
             let call = self.repo.begin(Operation::Read)?;
-            let mut results = results.get();
-            let repo = match self.repo.open(&call) {
-                Ok(Ok(repo)) => repo,
-                Ok(Err(absence)) => {
-                    results.set_absent(view::absent(absence));
-                    return Ok(());
-                }
-                Err(error) => {
-                    view::verification(results, &Verification::of(error)?, None);
-                    return Ok(());
-                }
+            // A repo that cannot be opened is a finding too.
+            let opened = match self.repo.open(&call) {
+                Err(error) => Err(Verification::of(error)?),
+                Ok(opened) => Ok(opened),
             };
-            let verification = repo.verify(&self.path)?;
-            view::verification(results, &verification, Some(repo.summary()));
+            Ok((call, opened))
+        })?;
+        let repo = match opened {
+            Ok(Ok(repo)) => repo,
+            Ok(Err(absence)) => {
+                results.get().set_absent(view::absent(absence));
+                return Ok(());
+            }
+            Err(broken) => {
+                view::verification(results.get(), &broken, None);
+                return Ok(());
+            }
+        };
+        let path = self.path.clone();
+        let verify = move || Ok((repo.verify(&path)?, repo));
+        let (verification, repo) = call.work(verify).await?;
+        answer(|| {
+            view::verification(results.get(), &verification, Some(repo.summary()));
             Ok(())
         })
     }

@@ -9,13 +9,13 @@ use carrack_schema::wire::store_capnp::{collection, repo};
 use carrack_schema::{Did, Nsid, RecordPath, Tid};
 
 use super::caller::{Call, Caller};
-use super::error::{Failure, answer, answer_async};
+use super::error::{answer, answer_async};
 use super::export;
 use super::record::RecordObject;
 use super::{list, scan, view, visible};
 use crate::auth::Operation;
 use crate::error::Result;
-use crate::store::{Absence, Repo};
+use crate::store::{Absence, Repo, Store};
 
 /// A repo by the name it was asked for. A handle is resolved by each leaf, because hops do not touch the disk.
 pub(super) struct RepoRef {
@@ -73,10 +73,34 @@ impl RepoRef {
     /// # Errors
     /// As [`did`](Self::did); `revNotRetained`; `damaged`.
     pub(super) fn open(&self, call: &Call) -> Result<Result<Repo, Absence>> {
-        let did = self.did(call)?;
-        match self.at {
-            At::Head => call.store().repo(&did),
-            At::Rev(rev) => call.store().pinned(&did, rev),
+        self.at.open(call.store(), &self.did(call)?)
+    }
+
+    /// As [`open`](Self::open), with its rows in order at hand. Of a repo of many extents this takes long, so it is for
+    /// the pool.
+    async fn open_rows(&self, call: &Call) -> capnp::Result<Result<Repo, Absence>> {
+        let did = answer(|| Ok(self.did(call)?))?;
+        let (store, at) = (call.store().clone(), self.at);
+        call.work(move || {
+            let opened = at.open(&store, &did)?;
+            if let Ok(repo) = &opened {
+                repo.shown()?;
+            }
+            Ok(opened)
+        })
+        .await
+    }
+}
+
+impl At {
+    /// Takes a snapshot of a repo at this revision.
+    ///
+    /// # Errors
+    /// `revNotRetained`; `damaged`.
+    pub(super) fn open(self, store: &Store, did: &Did) -> Result<Result<Repo, Absence>> {
+        match self {
+            Self::Head => store.repo(did),
+            Self::Rev(rev) => store.pinned(did, rev),
         }
     }
 }
@@ -97,12 +121,17 @@ impl repo::Server for RepoObject {
         _params: repo::InfoParams,
         mut results: repo::InfoResults,
     ) -> capnp::Result<()> {
+        let call = answer(|| Ok(self.repo.begin(Operation::Read)?))?;
+        // Who may see some collections only is told of these, which are counted.
+        let opened = match call.authority().sees_all_collections() {
+            true => answer(|| Ok(self.repo.open(&call)?))?,
+            false => self.repo.open_rows(&call).await?,
+        };
         answer(|| {
-            let call = self.repo.begin(Operation::Read)?;
-            match self.repo.open(&call)? {
+            match opened {
                 Err(absence) => results.get().set_absent(view::absent(absence)),
                 Ok(repo) => {
-                    let summary = visible::summary(&call, &repo)?;
+                    let summary = visible::summary(call.authority(), &repo)?;
                     view::repo_info(results.get().init_info(), &summary);
                 }
             }
@@ -115,16 +144,17 @@ impl repo::Server for RepoObject {
         _params: repo::CollectionsParams,
         mut results: repo::CollectionsResults,
     ) -> capnp::Result<()> {
+        let call = answer(|| Ok(self.repo.begin(Operation::List)?))?;
+        let opened = self.repo.open_rows(&call).await?;
         answer(|| {
-            let call = self.repo.begin(Operation::List)?;
-            let repo = match self.repo.open(&call)? {
+            let repo = match opened {
                 Ok(repo) => repo,
                 Err(absence) => {
                     results.get().set_absent(view::absent(absence));
                     return Ok(());
                 }
             };
-            let collections = visible::collections(&call, &repo)?;
+            let collections = visible::collections(call.authority(), &repo)?;
             let mut found = results.get().init_found();
             view::source(found.reborrow().init_source(), repo.summary());
             view::collections(
@@ -170,7 +200,7 @@ impl repo::Server for RepoObject {
         params: repo::ListParams,
         mut results: repo::ListResults,
     ) -> capnp::Result<()> {
-        answer(|| {
+        let request = answer(|| {
             let params = params.get()?;
             let request = list::Request::read(
                 None,
@@ -178,8 +208,11 @@ impl repo::Server for RepoObject {
                 params.get_want()?,
                 params.get_page()?,
             )?;
-            list_in(&self.repo, &request, results.get())
-        })
+            Ok(request.into_owned())
+        })?;
+        // What it asks for was copied out of it.
+        drop(params);
+        list_in(&self.repo, request, results.get()).await
     }
 
     async fn export(
@@ -233,22 +266,25 @@ impl repo::Server for RepoObject {
     ) -> capnp::Result<()> {
         answer_async(async {
             let params = params.get()?;
-            let request = list::Request::read_all(None, params.get_range()?, params.get_want()?)?;
-            let scanned = scan::answer(&self.repo, &request, params.get_sink()?, results.get());
-            scanned.await
+            let (range, want) = (params.get_range()?, params.get_want()?);
+            let request = list::Request::read_all(None, range, want)?.into_owned();
+            scan::answer(&self.repo, request, params.get_sink()?, results.get()).await
         })
         .await
     }
 }
 
-fn list_in(
+async fn list_in(
     repo: &RepoRef,
-    request: &list::Request<'_>,
+    request: list::Request<'static>,
     results: carrack_schema::wire::store_capnp::list_result::Builder<'_>,
-) -> Result<(), Failure> {
-    let call = repo.begin(Operation::List)?;
-    request.check_scope(&call)?;
-    list::answer(&call, repo, request, results)
+) -> capnp::Result<()> {
+    let call = answer(|| {
+        let call = repo.begin(Operation::List)?;
+        request.check_scope(&call)?;
+        Ok(call)
+    })?;
+    list::answer(&call, repo, request, results).await
 }
 
 struct CollectionObject {
@@ -279,7 +315,7 @@ impl collection::Server for CollectionObject {
         params: collection::ListParams,
         mut results: collection::ListResults,
     ) -> capnp::Result<()> {
-        answer(|| {
+        let request = answer(|| {
             let params = params.get()?;
             let request = list::Request::read(
                 Some(&self.nsid),
@@ -287,8 +323,11 @@ impl collection::Server for CollectionObject {
                 params.get_want()?,
                 params.get_page()?,
             )?;
-            list_in(&self.repo, &request, results.get())
-        })
+            Ok(request.into_owned())
+        })?;
+        // What it asks for was copied out of it.
+        drop(params);
+        list_in(&self.repo, request, results.get()).await
     }
 
     async fn scan(
@@ -299,9 +338,8 @@ impl collection::Server for CollectionObject {
         answer_async(async {
             let params = params.get()?;
             let (range, want) = (params.get_range()?, params.get_want()?);
-            let request = list::Request::read_all(Some(&self.nsid), range, want)?;
-            let scanned = scan::answer(&self.repo, &request, params.get_sink()?, results.get());
-            scanned.await
+            let request = list::Request::read_all(Some(&self.nsid), range, want)?.into_owned();
+            scan::answer(&self.repo, request, params.get_sink()?, results.get()).await
         })
         .await
     }

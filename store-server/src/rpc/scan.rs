@@ -1,7 +1,9 @@
 //! Scans: all records that a listing would page through, pushed into a client's sink from one snapshot.
 //!
-//! A write is a page of a listing. Between two pages the thread's other calls get their turn. The snapshot, and with it
+//! A write is a page of a listing, which a thread of the pool makes. The snapshot, and with it
 //! the segments it holds, is let go when the scan ends, however it ends.
+
+use std::sync::Arc;
 
 use carrack_schema::limits::LIST_RECORDS_MAX;
 use carrack_schema::wire::store_capnp::{Absent, record_sink, scan_result};
@@ -28,24 +30,35 @@ struct Totals {
 /// Pushes all records of a listing into a sink, and answers when the sink has taken them.
 pub(super) async fn answer(
     named: &RepoRef,
-    request: &Request<'_>,
+    request: Request<'static>,
     sink: record_sink::Client,
     mut results: scan_result::Builder<'_>,
 ) -> Result<(), Failure> {
     let call = named.begin(Operation::List)?;
     request.check_scope(&call)?;
-    let repo = match named.open(&call)? {
-        Ok(repo) => repo,
-        Err(absence) => {
-            results.set_absent(view::absent(absence));
+    let did = named.did(&call)?;
+    let (store, at, request) = (call.store().clone(), named.at(), Arc::new(request));
+    let open = {
+        let request = request.clone();
+        move || {
+            let repo = match at.open(&store, &did)? {
+                Ok(repo) => repo,
+                Err(absence) => return Ok(Err(view::absent(absence))),
+            };
+            let rows = repo.rows(&request.keys(None))?;
+            Ok(rows
+                .map(|rows| (Arc::new(repo), rows))
+                .ok_or(Absent::Collection))
+        }
+    };
+    let (repo, rows) = match call.work(open).await? {
+        Ok(opened) => opened,
+        Err(absent) => {
+            results.set_absent(absent);
             return Ok(());
         }
     };
-    let Some(rows) = repo.rows(&request.keys(None))? else {
-        results.set_absent(Absent::Collection);
-        return Ok(());
-    };
-    let pushing = push(&call, &repo, rows, request, &sink);
+    let pushing = push(&call, &repo, rows, &request, &sink);
     let pushing = pushing.map_err(Failure::into_exception);
     let totals = call.while_allowed(pushing).await?;
     let mut scanned = results.init_scanned();
@@ -57,28 +70,33 @@ pub(super) async fn answer(
 
 async fn push(
     call: &Call,
-    repo: &Repo,
-    rows: Rows,
-    request: &Request<'_>,
+    repo: &Arc<Repo>,
+    mut rows: Rows,
+    request: &Arc<Request<'static>>,
     sink: &record_sink::Client,
 ) -> Result<Totals, Failure> {
     let mut push = call.push()?;
     let mut totals = Totals::default();
-    let mut rows = repo.read(rows);
     loop {
-        let page = Page::take(&mut rows, request, LIST_RECORDS_MAX)?;
+        let (repo, request, left) = (repo.clone(), request.clone(), rows.clone());
+        let whole_repo = request.is_of_all_collections();
+        let take = move || {
+            let page = Page::take(&mut repo.read(left), &request, LIST_RECORDS_MAX)?;
+            Ok(page.into_owned())
+        };
+        let page = call.work(take).await?;
         let (records, bytes) = (page.len(), page.bytes);
         if records == 0 {
             break;
         }
         call.charge_paced(bytes).await?;
         let mut write = sink.write_request();
-        page.write(request, write.get().init_records(view::count(records)));
+        page.write(whole_repo, write.get().init_records(view::count(records)));
+        rows = rows.after(records);
         totals.records += records as u64;
         totals.bytes += bytes as u64;
         push.write(write, bytes + records * RECORD_FRAME_BYTES)
             .await?;
-        tokio::task::yield_now().await;
     }
     push.done(sink.done_request().send().promise).await?;
     Ok(totals)

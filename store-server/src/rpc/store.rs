@@ -4,10 +4,12 @@ use std::rc::Rc;
 
 use capnp_rpc::new_client;
 use carrack_schema::limits::{LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
+use carrack_schema::names::DID_BYTES_MAX;
 use carrack_schema::wire::store_capnp::store;
 
 use super::caller::Caller;
 use super::error::{answer, answer_async};
+use super::list::cut;
 use super::repo::{RepoObject, RepoRef};
 use super::{ancestors, query, view, visible, watch};
 use crate::auth::Operation;
@@ -41,14 +43,21 @@ impl store::Server for StoreObject {
         params: store::ReposParams,
         mut results: store::ReposResults,
     ) -> capnp::Result<()> {
-        answer(|| {
+        let (call, after, limit) = answer(|| {
             let call = self.caller.begin(Operation::List)?;
             let params = params.get()?;
             let limit = match params.get_limit() {
                 0 => LIST_RECORDS_DEFAULT,
                 limit => limit.min(LIST_RECORDS_MAX),
             };
-            let (repos, more) = visible::repos(&call, params.get_after()?.to_str()?, limit)?;
+            let after = params.get_after()?.to_str()?;
+            cut(after.as_bytes(), DID_BYTES_MAX, "a DID to go on after")?;
+            Ok((call, after.to_owned(), limit))
+        })?;
+        let (authority, store) = (call.authority().clone(), call.store().clone());
+        let work = move || visible::repos(&authority, &store, &after, limit);
+        let (repos, more) = call.work(work).await?;
+        answer(|| {
             let mut results = results.get();
             results.set_more(more);
             let mut list = results.init_repos(view::count(repos.len()));
@@ -64,9 +73,12 @@ impl store::Server for StoreObject {
         _params: store::StatsParams,
         mut results: store::StatsResults,
     ) -> capnp::Result<()> {
+        let call = answer(|| Ok(self.caller.begin(Operation::Read)?))?;
+        let (authority, store) = (call.authority().clone(), call.store().clone());
+        let stats = call
+            .work(move || visible::stats(&authority, &store))
+            .await?;
         answer(|| {
-            let call = self.caller.begin(Operation::Read)?;
-            let stats = visible::stats(&call)?;
             view::stats(results.get().init_stats(), &stats);
             Ok(())
         })

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use carrack_repack::head::rev_text;
 use carrack_repack::value::{Plan, Unreadable};
-use carrack_schema::limits::FIELDS_MAX;
+use carrack_schema::limits::{FIELDS_BYTES_MAX, FIELDS_MAX};
 use carrack_schema::wire::record_capnp::{record_data, want};
 use carrack_schema::wire::store_capnp::{
     Absent, collection_info, repo_info as wire_info, source as wire_source, store_stats, verdict,
@@ -24,7 +24,7 @@ use crate::verify::{Signature, Verification};
 pub(super) struct Want<'a> {
     form: want::Form,
     cid: bool,
-    fields: Vec<&'a str>,
+    fields: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Want<'a> {
@@ -39,7 +39,14 @@ impl<'a> Want<'a> {
         }
         let mut fields = Vec::with_capacity(list.len() as usize);
         for field in list {
-            fields.push(field?.to_str()?);
+            fields.push(Cow::Borrowed(field?.to_str()?));
+        }
+        let bytes: usize = fields.iter().map(|field| field.len()).sum();
+        if bytes > FIELDS_BYTES_MAX {
+            let words = format!(
+                "field paths of {bytes} bytes are longer than the {FIELDS_BYTES_MAX} of a projection"
+            );
+            return Err(Error::new(Code::LimitExceeded, words).into());
         }
         Ok(Self {
             form: wire.get_form()?,
@@ -47,11 +54,22 @@ impl<'a> Want<'a> {
             fields,
         })
     }
+
+    /// Lets go of the message it was read from.
+    pub(super) fn into_owned(self) -> Want<'static> {
+        let owned = |field: Cow<'_, str>| Cow::Owned(field.into_owned());
+        Want {
+            form: self.form,
+            cid: self.cid,
+            fields: self.fields.into_iter().map(owned).collect(),
+        }
+    }
 }
 
-/// A record in the wanted form, measured and ready to be written. Borrows the stored bytes.
+/// A record in the wanted form, measured and ready to be written. Borrows the stored bytes where it can.
 pub(super) struct Answer<'a> {
-    record: RecordRef<'a>,
+    collection: Cow<'a, str>,
+    rkey: Cow<'a, str>,
     cid: Option<Cid>,
     body: Body<'a>,
 }
@@ -71,9 +89,9 @@ impl<'a> Answer<'a> {
     /// `damaged` if its page is.
     pub(super) fn of(record: RecordRef<'a>, want: &Want<'_>) -> Result<Self, Error> {
         if !want.cid && want.form == want::Form::None {
-            let (cid, body) = (None, Body::None);
-            return Ok(Self { record, cid, body });
+            return Ok(Self::with(record, None, Body::None));
         }
+        let fields: Vec<&str> = want.fields.iter().map(|field| &**field).collect();
         let (cid, body) = match (record.content()?, want.form) {
             (Content::Gone, _) => {
                 let words = format!("the record {} is gone", record.key(true));
@@ -87,7 +105,7 @@ impl<'a> Answer<'a> {
                 let body = match form {
                     want::Form::None => Body::None,
                     want::Form::DagCbor => Body::DagCbor(bytes),
-                    want::Form::Value => match Plan::of(bytes, &want.fields) {
+                    want::Form::Value => match Plan::of(bytes, &fields) {
                         Ok(plan) => Body::Value(plan),
                         Err(why) => Body::Undecodable(why),
                     },
@@ -95,12 +113,38 @@ impl<'a> Answer<'a> {
                 (cid, body)
             }
         };
-        Ok(Self { record, cid, body })
+        Ok(Self::with(record, cid, body))
+    }
+
+    fn with(record: RecordRef<'a>, cid: Option<Cid>, body: Body<'a>) -> Self {
+        Self {
+            collection: Cow::Borrowed(record.collection),
+            rkey: record.rkey,
+            cid,
+            body,
+        }
+    }
+
+    /// Lets go of where it is stored.
+    pub(super) fn into_owned(self) -> Answer<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Answer {
+            collection: owned(self.collection),
+            rkey: owned(self.rkey),
+            cid: self.cid,
+            body: match self.body {
+                Body::None => Body::None,
+                Body::Value(plan) => Body::Value(plan.into_owned()),
+                Body::DagCbor(bytes) => Body::DagCbor(Cow::Owned(bytes.into_owned())),
+                Body::Undecodable(why) => Body::Undecodable(why),
+                Body::Missing => Body::Missing,
+            },
+        }
     }
 
     /// Returns how many bytes it takes on the wire, beside a fixed part.
     pub(super) fn wire_bytes(&self) -> usize {
-        self.record.rkey.len()
+        self.rkey.len()
             + match &self.body {
                 Body::None | Body::Undecodable(_) | Body::Missing => 0,
                 Body::Value(plan) => plan.wire_bytes(),
@@ -110,14 +154,17 @@ impl<'a> Answer<'a> {
 
     /// Returns the record's key in a listing of its collection, or of the whole repo.
     pub(super) fn key(&self, whole_repo: bool) -> String {
-        self.record.key(whole_repo)
+        match whole_repo {
+            true => format!("{}/{}", self.collection, self.rkey),
+            false => self.rkey.to_string(),
+        }
     }
 
     pub(super) fn write(&self, mut wire: record_data::Builder<'_>, with_collection: bool) {
         if with_collection {
-            wire.set_collection(self.record.collection);
+            wire.set_collection(&*self.collection);
         }
-        wire.set_rkey(&*self.record.rkey);
+        wire.set_rkey(&*self.rkey);
         if let Some(cid) = &self.cid {
             wire.set_cid(cid.as_bytes());
         }

@@ -2,18 +2,18 @@
 
 use carrack_schema::limits::LIST_RECORDS_DEFAULT;
 
-use super::caller::Call;
+use crate::auth::Authority;
 use crate::error::Result;
 use crate::stats::Stats;
-use crate::store::{CollectionCount, Repo, Summary};
+use crate::store::{CollectionCount, Repo, Store, Summary};
 
 /// Returns the collections of a repo that the session may see.
-pub(super) fn collections(call: &Call, repo: &Repo) -> Result<Vec<CollectionCount>> {
+pub(super) fn collections(authority: &Authority, repo: &Repo) -> Result<Vec<CollectionCount>> {
     let mut collections = repo.collections()?;
-    if !call.authority().sees_all_collections() {
+    if !authority.sees_all_collections() {
         collections.retain(|each| {
             let nsid = each.nsid.parse();
-            nsid.is_ok_and(|nsid| call.authority().sees_collection(&nsid))
+            nsid.is_ok_and(|nsid| authority.sees_collection(&nsid))
         });
     }
     Ok(collections)
@@ -21,12 +21,12 @@ pub(super) fn collections(call: &Call, repo: &Repo) -> Result<Vec<CollectionCoun
 
 /// Returns what is known of a repo. Who may not see all of its collections is told how many records are in those that it
 /// may, and of what is counted over all of them nothing.
-pub(super) fn summary(call: &Call, repo: &Repo) -> Result<Summary> {
+pub(super) fn summary(authority: &Authority, repo: &Repo) -> Result<Summary> {
     let summary = repo.summary().clone();
-    if call.authority().sees_all_collections() {
+    if authority.sees_all_collections() {
         return Ok(summary);
     }
-    let records = collections(call, repo)?
+    let records = collections(authority, repo)?
         .iter()
         .map(|each| each.records)
         .sum();
@@ -41,9 +41,12 @@ pub(super) fn summary(call: &Call, repo: &Repo) -> Result<Summary> {
 }
 
 /// Returns repos that the session may see, above `after`, and whether there are more.
-pub(super) fn repos(call: &Call, after: &str, limit: u32) -> Result<(Vec<Summary>, bool)> {
-    let authority = call.authority();
-    let store = call.store();
+pub(super) fn repos(
+    authority: &Authority,
+    store: &Store,
+    after: &str,
+    limit: u32,
+) -> Result<(Vec<Summary>, bool)> {
     // Counting the records of some collections opens each repo.
     let limit = match authority.sees_all_collections() {
         true => limit,
@@ -60,7 +63,7 @@ pub(super) fn repos(call: &Call, after: &str, limit: u32) -> Result<(Vec<Summary
     for repo in found {
         // One that was deleted this moment is left out.
         if let Some(repo) = store.stored(&repo.did)? {
-            seen.push(summary(call, &repo)?);
+            seen.push(summary(authority, &repo)?);
         }
     }
     Ok((seen, more))
@@ -68,11 +71,10 @@ pub(super) fn repos(call: &Call, after: &str, limit: u32) -> Result<(Vec<Summary
 
 /// Returns totals over the repos that the session may see. What is of the whole store, or of collections that it may not
 /// see, is 0.
-pub(super) fn stats(call: &Call) -> Result<Stats> {
-    let authority = call.authority();
+pub(super) fn stats(authority: &Authority, store: &Store) -> Result<Stats> {
     let stats = match authority.repos() {
-        None => call.store().stats()?,
-        Some(dids) => call.store().stats_among(dids)?,
+        None => store.stats()?,
+        Some(dids) => store.stats_among(dids)?,
     };
     if authority.sees_all_collections() {
         return Ok(stats);

@@ -1,10 +1,12 @@
-//! [`Door`]: what a connection came in by; [`Entrance`]: what its gate is told of that.
+//! [`Door`]: what a connection came in by; [`Entrance`]: what its objects are told of that, and lent by the server.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use carrack_schema::limits::LOGINS_FAILED_MAX;
 use tokio::sync::Notify;
+
+use crate::pool::Lane;
 
 /// What a connection came in by, which decides what the empty credential means on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,7 @@ impl Door {
 #[derive(Clone, Debug)]
 pub struct Entrance {
     door: Door,
+    lane: Lane,
     knocks: Rc<Knocks>,
 }
 
@@ -43,10 +46,24 @@ struct Knocks {
 }
 
 impl Entrance {
-    /// Begins a connection.
+    /// Begins a connection that has a lane in the pool.
+    pub(super) fn with_lane(door: Door, lane: Lane) -> Self {
+        Self {
+            door,
+            lane,
+            knocks: Rc::default(),
+        }
+    }
+
+    /// Begins a connection whose work is done where it is asked for: one that shares its thread, and its thread's clock,
+    /// with its peer.
     pub fn new(door: Door) -> Self {
-        let knocks = Rc::default();
-        Self { door, knocks }
+        Self::with_lane(door, Lane::inline())
+    }
+
+    /// Returns the connection's place in the pool.
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// Says whether a credential is that of the store's owner: the empty one, where only the owner comes in.

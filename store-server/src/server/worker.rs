@@ -16,6 +16,7 @@ use super::Stage;
 use super::door::{Door, Entrance};
 use super::listener::Socket;
 use super::places::Place;
+use crate::pool::Lanes;
 use crate::rpc::Service;
 
 pub(super) struct Worker {
@@ -41,6 +42,7 @@ impl Worker {
     pub(super) fn start(
         number: usize,
         service: Service,
+        lanes: Lanes,
         stages: watch::Receiver<Stage>,
     ) -> io::Result<Self> {
         let (inbox, incoming) = mpsc::unbounded_channel();
@@ -49,7 +51,9 @@ impl Worker {
             .build()?;
         let thread = std::thread::Builder::new()
             .name(format!("carrack-worker-{number}"))
-            .spawn(move || LocalSet::new().block_on(&runtime, work(service, incoming, stages)))?;
+            .spawn(move || {
+                LocalSet::new().block_on(&runtime, work(service, lanes, incoming, stages))
+            })?;
         Ok(Self { inbox, thread })
     }
 }
@@ -57,6 +61,7 @@ impl Worker {
 /// Serves the connections a worker is dealt until told to stop.
 async fn work(
     service: Service,
+    lanes: Lanes,
     mut incoming: mpsc::UnboundedReceiver<Incoming>,
     mut stages: watch::Receiver<Stage>,
 ) {
@@ -68,7 +73,7 @@ async fn work(
                 let Some(connection) = connection else { break };
                 let guest = Guest {
                     service: service.clone(),
-                    entrance: Entrance::new(connection.door),
+                    entrance: Entrance::with_lane(connection.door, lanes.open()),
                     stages: leaving.clone(),
                 };
                 connections.spawn_local(async move {

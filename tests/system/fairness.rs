@@ -1,0 +1,142 @@
+//! Who shares a server's threads does not wait for others' work.
+
+use std::cell::Cell;
+use std::path::Path;
+
+use carrack_client::{Address, Client, PageRequest, Range, Session, Want};
+use carrack_schema::Code;
+use carrack_schema::limits::EXPORTS_MAX;
+use carrack_store::{DataFolder, Owner, Settings};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use kit::{Order, RepoSpec};
+
+use crate::door::must_import;
+
+/// Starts a store of one worker and one thread in its pool.
+fn start(folder: &Path) -> Owner {
+    Owner::start(&DataFolder::new(folder), &Settings::default()).unwrap()
+}
+
+/// Returns a session on a connection of its own.
+async fn connect(owner: &Owner) -> Session {
+    let address = owner
+        .addresses()
+        .iter()
+        .find(|address| matches!(address, Address::Unix(_)));
+    Client::connect(address.unwrap()).await.unwrap().login("")
+}
+
+fn run(body: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(body);
+}
+
+#[test]
+fn a_thousand_heavy_calls_delay_another_connection_by_a_few() {
+    const HEAVY: usize = 1_000;
+    let folder = tempfile::tempdir().unwrap();
+    let owner = start(folder.path());
+    let repo = RepoSpec {
+        records: 20_000,
+        seed: 301,
+        ..RepoSpec::default()
+    }
+    .build();
+    run(async {
+        let other = connect(&owner).await;
+        must_import(&other, &repo.car(Order::Pds)).await;
+        let path = |i: usize| &*repo.records[i * 7 % repo.records.len()].path;
+        let other = other.store().repo(repo.did.as_str());
+        let greedy = connect(&owner).await.store().repo(repo.did.as_str());
+        let mut proofs: FuturesUnordered<_> = (0..HEAVY)
+            .map(|i| {
+                let record = greedy.record(path(i));
+                async move { record.prove().await }
+            })
+            .collect();
+        // All are sent, and the first is done.
+        proofs.next().await.unwrap().unwrap().unwrap();
+        let done = Cell::new(1);
+        let light = async {
+            let record = other.record(path(1));
+            record.read(Want::value()).await.unwrap().unwrap();
+            let page = PageRequest {
+                limit: 1,
+                ..PageRequest::default()
+            };
+            let list = other.list(Range::default(), Want::value());
+            list.page(page).await.unwrap().unwrap();
+        };
+        let heavy = async {
+            while let Some(proof) = proofs.next().await {
+                proof.unwrap().unwrap();
+                done.set(done.get() + 1);
+            }
+        };
+        tokio::select! {
+            biased;
+            () = light => {}
+            () = heavy => panic!("the other connection waited for all {HEAVY}"),
+        }
+        assert!(
+            done.get() < HEAVY / 4,
+            "the other connection waited for {} of {HEAVY}",
+            done.get()
+        );
+    });
+    owner.shutdown();
+}
+
+/// Returns a record of a megabyte of noise.
+fn large(number: u64) -> (String, Vec<u8>) {
+    const BYTES: u32 = 1_000_000;
+    let mut rng = kit::rng::Rng::new(number);
+    // A map of one key, `b`, whose value is a byte string with a length of four bytes.
+    let mut record = vec![0xa1, 0x61, b'b', 0x5a];
+    record.extend(BYTES.to_be_bytes());
+    record.extend((0..BYTES).map(|_| rng.below(256) as u8));
+    (format!("com.example.large/{number}"), record)
+}
+
+#[test]
+fn exports_run_side_by_side_up_to_their_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let owner = start(folder.path());
+    // More than what is on its way to a client that takes nothing.
+    let repo = RepoSpec {
+        records: 0,
+        seed: 302,
+        extra: (0..8).map(large).collect(),
+        ..RepoSpec::default()
+    }
+    .build();
+    run(async {
+        let session = connect(&owner).await;
+        must_import(&session, &repo.car(Order::Pds)).await;
+        let repo = session.store().repo(repo.did.as_str());
+        let mut running = Vec::new();
+        for _ in 0..EXPORTS_MAX {
+            let mut export = repo.export();
+            assert!(export.next().await.is_some(), "it runs");
+            running.push(export);
+        }
+        let beyond = repo.export().done().await;
+        assert_eq!(beyond.unwrap_err().code(), Code::Overloaded);
+        // One that is dropped makes room, as soon as its thread has noticed.
+        drop(running.pop());
+        loop {
+            let mut export = repo.export();
+            while export.next().await.is_some() {}
+            match export.done().await {
+                Ok(exported) => break assert!(exported.is_ok()),
+                Err(error) => assert_eq!(error.code(), Code::Overloaded),
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    owner.shutdown();
+}
