@@ -276,6 +276,7 @@ impl std::fmt::Debug for Queue {
 mod tests {
     use std::sync::mpsc;
 
+    use futures::FutureExt;
     use futures::future::{join, join_all};
 
     use super::*;
@@ -292,6 +293,10 @@ mod tests {
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         lane.turn().await?.run(work).await
+    }
+
+    fn queued(pool: &Pool) -> usize {
+        pool.queue.state().lanes.values().map(VecDeque::len).sum()
     }
 
     /// Holds up the only thread of a pool until it is told to go on.
@@ -327,7 +332,7 @@ mod tests {
             let greedy = join_all((0..LANE_JOBS_MAX).map(|_| job(&greedy, note("greedy"))));
             let other = join_all((0..2).map(|_| job(&other, note("other"))));
             let go = async {
-                while pool.queue.state().turns.len() < 2 {
+                while queued(&pool) < LANE_JOBS_MAX + 2 {
                     tokio::task::yield_now().await;
                 }
                 go.send(()).unwrap();
@@ -352,7 +357,8 @@ mod tests {
             let calls = async {
                 let calls = join_all((0..most).map(|_| job(&greedy, || Ok(()))));
                 let beyond = async {
-                    let error = greedy.turn().await.err().unwrap();
+                    let refused = greedy.turn().now_or_never();
+                    let error = refused.expect("it does not wait").err().unwrap();
                     assert_eq!(error.code(), Code::Overloaded);
                     let queued = pool.queue.state().lanes.values().map(VecDeque::len).max();
                     assert_eq!(queued, Some(LANE_JOBS_MAX));
@@ -374,9 +380,11 @@ mod tests {
         let lanes = pool.lanes();
         let (held, go) = hold(&lanes);
         let lane = lanes.open();
+        let (done, was_done) = mpsc::channel();
         run(async {
-            let mut dropped = Box::pin(job(&lane, || -> Result<()> {
-                panic!("nobody waits for this")
+            let mut dropped = Box::pin(job(&lane, move || {
+                done.send(()).unwrap();
+                Ok(())
             }));
             let held = async {
                 let (held, ()) = join(held, async {
@@ -391,6 +399,7 @@ mod tests {
             // After it, on the same thread.
             assert_eq!(job(&lane, || Ok(7)).await.unwrap(), 7);
         });
+        assert!(was_done.try_recv().is_err());
         pool.shutdown();
     }
 
@@ -427,8 +436,9 @@ mod tests {
             go.send(()).unwrap();
             held.await.unwrap();
             ends.join().unwrap();
-            let late = job(&lane, || Ok(())).await.unwrap_err();
-            assert_eq!(late.code(), Code::Unavailable);
+            let late = job(&lane, || Ok(())).now_or_never();
+            let error = late.expect("it does not wait").unwrap_err();
+            assert_eq!(error.code(), Code::Unavailable);
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::path::Path;
+use std::time::Duration;
 
 use carrack_client::{Address, Client, PageRequest, Range, Session, Want};
 use carrack_schema::Code;
@@ -12,6 +13,9 @@ use futures::stream::FuturesUnordered;
 use kit::{Order, RepoSpec};
 
 use crate::door::must_import;
+
+/// Far away: it only catches what hangs.
+const HANGS: Duration = Duration::from_secs(120);
 
 /// Starts a store of one worker and one thread in its pool.
 fn start(folder: &Path) -> Owner {
@@ -32,7 +36,7 @@ fn run(body: impl Future<Output = ()>) {
         .enable_all()
         .build()
         .unwrap()
-        .block_on(body);
+        .block_on(async { tokio::time::timeout(HANGS, body).await.expect("it hangs") });
 }
 
 #[test]
@@ -82,8 +86,10 @@ fn a_thousand_heavy_calls_delay_another_connection_by_a_few() {
             () = light => {}
             () = heavy => panic!("the other connection waited for all {HEAVY}"),
         }
+        // Each of the two waits for the proof that the thread is at, and for one more where it comes just after a turn;
+        // done where they are asked for, some sixty proofs came first.
         assert!(
-            done.get() < HEAVY / 4,
+            done.get() <= 16,
             "the other connection waited for {} of {HEAVY}",
             done.get()
         );

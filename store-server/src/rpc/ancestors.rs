@@ -1,73 +1,119 @@
 //! Ancestors: the posts that a post answers, in one answer.
 
-use carrack_schema::Code;
+use std::sync::Arc;
+
 use carrack_schema::limits::{ANCESTORS_DEFAULT, ANCESTORS_MAX, LIST_BYTES_MAX};
 use carrack_schema::names::RecordUri;
 use carrack_schema::wire::store_capnp::{ancestors, store};
+use carrack_schema::{Code, Did, RecordPath};
 
-use super::caller::Caller;
-use super::error::Failure;
+use super::caller::{Call, Caller};
+use super::error::{self, Failure};
 use super::view::{self, Answer, Want};
 use crate::ancestors::{AncestorsEnd, Sees};
-use crate::auth::Operation;
-use crate::error::Error;
-use crate::store::Lookup;
+use crate::auth::{Authority, Operation};
+use crate::error::{Error, Result};
+use crate::store::{Lookup, Repo, Store};
+
+/// What to look for.
+struct Request {
+    of: RecordPath,
+    did: Did,
+    max: usize,
+    want: Want<'static>,
+}
+
+/// What goes over the wire.
+struct Chain {
+    nodes: Vec<(Arc<Repo>, Answer<'static>)>,
+    end: AncestorsEnd,
+    bytes: usize,
+}
 
 /// Answers with what a post answers, up to a limit of records or of bytes, whichever comes first.
-pub(super) fn answer(
+pub(super) async fn answer(
     caller: &Caller,
-    params: store::ancestors_params::Reader<'_>,
+    params: store::AncestorsParams,
     mut wire: ancestors::Builder<'_>,
-) -> Result<(), Failure> {
-    let call = caller.begin(Operation::Read)?;
-    let of: RecordUri = params.get_uri()?.to_str()?.parse()?;
-    let want = Want::read(params.get_want()?)?;
-    let max = match params.get_max() {
-        0 => ANCESTORS_DEFAULT,
-        max => max.min(ANCESTORS_MAX),
-    };
-    let did = call.resolve(&of.repo)?;
-    call.check_collection(&of.path.collection)?;
-    let sees = Sees {
-        repo: &|did| call.authority().sees_repo(did),
-        collection: &|nsid| call.authority().sees_collection(nsid),
-    };
-    let found = call
-        .store()
-        .ancestors(&did, &of.path, max as usize, &sees)?;
-    let mut end = &found.end;
+) -> capnp::Result<()> {
+    let (call, request) = error::answer(|| {
+        let call = caller.begin(Operation::Read)?;
+        let request = Request::read(&call, params.get()?)?;
+        Ok((call, request))
+    })?;
+    // What it asks for was copied out of it.
+    drop(params);
+    let (authority, store) = (call.authority().clone(), call.store().clone());
+    let chain = call.work(move || request.find(&authority, &store)).await?;
+    error::answer(|| {
+        call.charge(chain.bytes)?;
+        chain.write(wire.reborrow());
+        Ok(())
+    })
+}
 
-    let (mut records, mut bytes) = (Vec::with_capacity(found.nodes.len()), 0);
-    for node in &found.nodes {
-        if bytes >= LIST_BYTES_MAX {
-            end = &AncestorsEnd::Max;
-            break;
-        }
-        let Lookup::Found(record) = node.repo.record(&node.path)? else {
-            let words = format!("record {} left its snapshot", node.path);
-            return Err(Error::new(Code::Internal, words).into());
+impl Request {
+    fn read(call: &Call, params: store::ancestors_params::Reader<'_>) -> Result<Self, Failure> {
+        let of: RecordUri = params.get_uri()?.to_str()?.parse()?;
+        let did = call.resolve(&of.repo)?;
+        call.check_collection(&of.path.collection)?;
+        let max = match params.get_max() {
+            0 => ANCESTORS_DEFAULT,
+            max => max.min(ANCESTORS_MAX),
         };
-        let record = Answer::of(record, &want)?;
-        bytes += record.wire_bytes();
-        records.push((node, record));
+        Ok(Self {
+            of: of.path,
+            did,
+            max: max as usize,
+            want: Want::read(params.get_want()?)?.into_owned(),
+        })
     }
-    call.charge(bytes)?;
 
-    let mut nodes = wire.reborrow().init_nodes(view::count(records.len()));
-    for (i, (node, record)) in (0..).zip(&records) {
-        let mut wire = nodes.reborrow().get(i);
-        view::source(wire.reborrow().init_source(), node.repo.summary());
-        record.write(wire.init_record(), true);
+    fn find(&self, authority: &Authority, store: &Store) -> Result<Chain> {
+        let sees = Sees {
+            repo: &|did| authority.sees_repo(did),
+            collection: &|nsid| authority.sees_collection(nsid),
+        };
+        let found = store.ancestors(&self.did, &self.of, self.max, &sees)?;
+        let mut chain = Chain {
+            nodes: Vec::with_capacity(found.nodes.len()),
+            end: found.end,
+            bytes: 0,
+        };
+        for node in found.nodes {
+            if chain.bytes >= LIST_BYTES_MAX {
+                chain.end = AncestorsEnd::Max;
+                break;
+            }
+            let Lookup::Found(record) = node.repo.record(&node.path)? else {
+                let words = format!("record {} left its snapshot", node.path);
+                return Err(Error::new(Code::Internal, words));
+            };
+            let record = Answer::of(record, &self.want)?.into_owned();
+            chain.bytes += record.wire_bytes();
+            chain.nodes.push((node.repo.clone(), record));
+        }
+        Ok(chain)
     }
-    wire.set_end(match end {
-        AncestorsEnd::Root => ancestors::End::Root,
-        AncestorsEnd::Missing(_) => ancestors::End::Missing,
-        AncestorsEnd::Max => ancestors::End::Max,
-        AncestorsEnd::Loop => ancestors::End::Loop,
-        AncestorsEnd::Absent => ancestors::End::Absent,
-    });
-    if let AncestorsEnd::Missing(uri) = end {
-        wire.set_missing(uri);
+}
+
+impl Chain {
+    fn write(&self, mut wire: ancestors::Builder<'_>) {
+        let mut nodes = wire.reborrow().init_nodes(view::count(self.nodes.len()));
+        for (i, (repo, record)) in (0..).zip(&self.nodes) {
+            let mut wire = nodes.reborrow().get(i);
+            view::source(wire.reborrow().init_source(), repo.summary());
+            record.write(wire.init_record(), true);
+        }
+        wire.set_end(match self.end {
+            AncestorsEnd::Root => ancestors::End::Root,
+            AncestorsEnd::Missing(_) => ancestors::End::Missing,
+            AncestorsEnd::Max => ancestors::End::Max,
+            AncestorsEnd::Loop => ancestors::End::Loop,
+            AncestorsEnd::Absent => ancestors::End::Absent,
+        });
+        if let AncestorsEnd::Missing(uri) = &self.end {
+            wire.set_missing(uri);
+        }
     }
-    Ok(())
 }

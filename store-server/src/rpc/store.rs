@@ -89,10 +89,7 @@ impl store::Server for StoreObject {
         params: store::AncestorsParams,
         mut results: store::AncestorsResults,
     ) -> capnp::Result<()> {
-        answer(|| {
-            let found = results.get().init_ancestors();
-            ancestors::answer(&self.caller, params.get()?, found)
-        })
+        ancestors::answer(&self.caller, params, results.get().init_ancestors()).await
     }
 
     async fn watch(
