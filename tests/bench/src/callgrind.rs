@@ -19,6 +19,12 @@ use crate::source::Source;
 use crate::task::{Body, Task};
 use crate::{child, note};
 
+/// What a task runs below.
+pub(crate) const COMMAND: [&str; 3] = [
+    "valgrind",
+    "--tool=callgrind",
+    "--callgrind-out-file=/dev/null",
+];
 const SEED: u64 = 3;
 const LIKE: &str = "app.bsky.feed.like/";
 /// Records of the repo that is read, as many times those of the smaller repo imported.
@@ -92,15 +98,7 @@ fn per_call(body: Body, scratch: &Path, folder: &Path, paths: &Path, sizes: Size
             paths: paths.to_owned(),
             calls: amount[run],
         };
-        let said = child::run_below(
-            &[
-                "valgrind",
-                "--tool=callgrind",
-                "--callgrind-out-file=/dev/null",
-            ],
-            &task,
-        )?;
-        counted[run] = collected(&said).with_context(|| format!("no count in {said}"))?;
+        counted[run] = collected(&child::run_below(&COMMAND, &task)?)?;
         if import_folder.exists() {
             fs::remove_dir_all(&import_folder)?;
         }
@@ -109,7 +107,8 @@ fn per_call(body: Body, scratch: &Path, folder: &Path, paths: &Path, sizes: Size
 }
 
 /// Returns the count in callgrind's closing lines: `==1== Collected : 123456`.
-fn collected(said: &str) -> Option<f64> {
-    let line = said.lines().find(|line| line.contains("Collected :"))?;
-    line.rsplit(':').next()?.trim().parse().ok()
+pub(crate) fn collected(said: &str) -> Result<f64> {
+    let line = said.lines().find(|line| line.contains("Collected :"));
+    let count = line.and_then(|line| line.rsplit(':').next()?.trim().parse().ok());
+    count.with_context(|| format!("no count in {said}"))
 }

@@ -1,6 +1,6 @@
 //! Starting a [`Task`] in a child process and taking its [`Answer`].
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -34,6 +34,25 @@ pub(crate) fn run_below(program: &[&str], task: &Task) -> Result<String> {
         program[0]
     );
     Ok(said)
+}
+
+/// Starts a task that goes on until its stdin ends, below another program if one is named, whose stderr is kept then.
+pub(crate) fn start_below(program: &[&str], task: &Task) -> Result<Child> {
+    let inner = command(task)?;
+    let mut command = match program.split_first() {
+        None => inner,
+        Some((first, arguments)) => {
+            let mut outer = Command::new(first);
+            outer
+                .args(arguments)
+                .arg(inner.get_program())
+                .args(inner.get_args())
+                .stderr(Stdio::piped());
+            outer
+        }
+    };
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    Ok(command.spawn()?)
 }
 
 fn command(task: &Task) -> Result<Command> {

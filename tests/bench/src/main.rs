@@ -1,4 +1,5 @@
-//! `carrack-bench`: measures our store beside other engines that hold the same records, and writes what it found.
+//! `carrack-bench`: measures our store beside other engines that hold the same records and our server beside others, and
+//! writes what it found.
 //!
 //! `cargo xtask bench` builds and runs it. It makes its inputs, gives each measurement a child process ([`task`]),
 //! repeats all of it in rounds ([`run`]) and writes ratios of figures from the same round ([`report`]). Nothing here
@@ -13,6 +14,7 @@ mod machine;
 mod measure;
 mod options;
 mod report;
+mod rpc;
 mod run;
 mod source;
 mod targets;

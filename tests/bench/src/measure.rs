@@ -37,16 +37,15 @@ pub(crate) fn cost_of<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Cost)> 
 
 /// Returns the bytes of anonymous memory that are resident now: heap and stacks, no mapped files.
 pub(crate) fn anonymous_bytes() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
+    status_bytes(&fs::read_to_string("/proc/self/status")?, "RssAnon:")
+}
+
+/// Returns what a line of `/proc/PID/status` says, in bytes.
+pub(crate) fn status_bytes(status: &str, name: &str) -> Result<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
-    let kib: u64 = kib
-        .context("no RssAnon in /proc/self/status")?
-        .trim()
-        .parse()?;
-    Ok(kib * 1024)
+    let kib = kib.with_context(|| format!("no {name} in /proc/PID/status"))?;
+    Ok(kib.trim().parse::<u64>()? * 1024)
 }
 
 /// Watches the anonymous memory of this process from a thread of its own.

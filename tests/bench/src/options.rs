@@ -1,12 +1,14 @@
 //! [`Options`]: what to measure, on what, how often.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::rpc::{RpcSizes, Slice};
 use crate::task::Reads;
 
-/// Measures Carrack's store beside redb, SQLite, fjall and repo-stream, and writes BENCHMARKS.md.
+/// Measures Carrack's store and server beside others, and writes BENCHMARKS.md.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 pub(crate) struct Options {
@@ -58,6 +60,8 @@ pub(crate) enum Section {
     Tiny,
     /// Opening a store of many repos
     Open,
+    /// The server: gets, imports, chains, idle connections
+    Rpc,
     /// Instruction counts
     Callgrind,
 }
@@ -76,6 +80,7 @@ pub(crate) struct Sizes {
     pub(crate) calls: usize,
     /// Records of the smaller of the two repos whose import is counted.
     pub(crate) import_records: usize,
+    pub(crate) rpc: RpcSizes,
 }
 
 impl Options {
@@ -97,6 +102,18 @@ impl Options {
                 },
                 calls: 50,
                 import_records: 200,
+                rpc: RpcSizes {
+                    rounds: rounds(1),
+                    slice: Slice {
+                        warm: Duration::from_millis(5),
+                        counted: Duration::from_millis(20),
+                    },
+                    records: 2_000,
+                    import_records: 2_000,
+                    connections_idle: 20,
+                    chains: 1,
+                    keys: 64,
+                },
             };
         }
         Sizes {
@@ -113,6 +130,18 @@ impl Options {
             },
             calls: 2_000,
             import_records: 5_000,
+            rpc: RpcSizes {
+                rounds: rounds(5),
+                slice: Slice {
+                    warm: Duration::from_millis(100),
+                    counted: Duration::from_millis(600),
+                },
+                records: 20_000,
+                import_records: self.records,
+                connections_idle: 1_000,
+                chains: 10,
+                keys: 256,
+            },
         }
     }
 

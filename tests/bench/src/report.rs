@@ -9,6 +9,7 @@ use crate::engine::Name;
 use crate::machine;
 use crate::measure::{Cost, Spread};
 use crate::options::Options;
+use crate::rpc;
 use crate::run::{Kind, OpenResults, RepoResults, Results, Round};
 use crate::targets::{self, Goal};
 use crate::task::{Body, EngineAnswer, FIELDS, PAGE_RECORDS, SCAN_FIELD, TinyAnswer};
@@ -29,8 +30,12 @@ pub(crate) fn markdown(options: &Options, results: &Results) -> String {
     if let Some(open) = &results.open {
         open_section(open, &mut out);
     }
+    if let Some(rpc) = &results.rpc {
+        rpc::report::section(rpc, &mut out);
+    }
     if let Some(counts) = &results.instructions {
         instructions_section(counts, &mut out);
+        rpc::report::served_rows(&results.served, &mut out);
     }
     if !results.skipped.is_empty() {
         out += "\n## Left out\n";
@@ -216,7 +221,7 @@ fn figures_table(repo: &RepoResults, out: &mut String) {
     }
 }
 
-fn row(what: &str, cells: impl Iterator<Item = String>, out: &mut String) {
+pub(crate) fn row(what: &str, cells: impl Iterator<Item = String>, out: &mut String) {
     let cells: Vec<String> = cells.collect();
     *out += &format!("| {what} | {} |\n", cells.join(" | "));
 }
@@ -292,7 +297,7 @@ fn instructions_section(counts: &[(Body, f64)], out: &mut String) {
     }
 }
 
-fn rounds(number: usize) -> String {
+pub(crate) fn rounds(number: usize) -> String {
     format!("{number} round{}", if number == 1 { "" } else { "s" })
 }
 
@@ -309,8 +314,13 @@ fn spread(spread: Spread) -> String {
     format!("{median} ({min}–{max})")
 }
 
+/// Writes a spread, if anything was measured.
+pub(crate) fn cell(figure: Option<Spread>) -> String {
+    figure.map_or("–".into(), spread)
+}
+
 /// Writes a number with three digits that count.
-fn number(number: f64) -> String {
+pub(crate) fn number(number: f64) -> String {
     match number.abs() {
         100.0.. => count(number.round() as u64),
         10.0.. => format!("{number:.1}"),
@@ -321,7 +331,7 @@ fn number(number: f64) -> String {
 }
 
 /// Writes a whole number with commas.
-fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -15,6 +15,7 @@ use kit::{Mix, Order, RepoSpec};
 use crate::engine::Name;
 use crate::measure::Cost;
 use crate::options::{Options, Section, Sizes};
+use crate::rpc::{self, Peer, RpcResults};
 use crate::task::{Answer, Body, EngineAnswer, Task, TinyAnswer};
 use crate::{callgrind, child, note};
 
@@ -25,8 +26,11 @@ pub(crate) struct Results {
     /// By engine, one a round.
     pub(crate) tiny: BTreeMap<Name, Vec<TinyAnswer>>,
     pub(crate) open: Option<OpenResults>,
+    pub(crate) rpc: Option<RpcResults>,
     /// Instructions per call, or per record imported.
     pub(crate) instructions: Option<Vec<(Body, f64)>>,
+    /// Instructions of a server per call.
+    pub(crate) served: Vec<(Peer, f64)>,
     /// What was left out, and why.
     pub(crate) skipped: Vec<String>,
 }
@@ -113,10 +117,18 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
     if options.has(Section::Open) {
         results.open = Some(run.open()?);
     }
+    if options.has(Section::Rpc) {
+        let sizes = run.sizes.rpc;
+        let car = run.synthetic(sizes.import_records, 1)?;
+        results.rpc = Some(rpc::run(run.scratch, &sizes, &car)?);
+    }
     if options.has(Section::Callgrind) {
         results.instructions = callgrind::count(run.scratch, run.sizes)?;
         if results.instructions.is_none() {
             results.skip("instruction counts: valgrind is not installed");
+        } else {
+            let scratch = run.scratch.join("served");
+            results.served = rpc::instructions(&scratch, run.sizes)?;
         }
     }
     Ok(results)

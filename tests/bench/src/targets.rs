@@ -2,6 +2,7 @@
 
 use crate::engine::{Name, OnDisk};
 use crate::measure::{Cost, Spread};
+use crate::rpc;
 use crate::run::{Kind, RepoResults, Results, Round};
 use crate::task::{EngineAnswer, FIELDS, TinyAnswer};
 
@@ -136,6 +137,7 @@ pub(crate) fn all(results: &Results) -> Vec<Target> {
         None,
         many,
     ));
+    targets.extend(rpc::report::targets(results.rpc.as_ref()));
     targets
 }
 

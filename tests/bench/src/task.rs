@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Carrack, Engine, Name, OnDisk, opened_in};
 use crate::field::{Field, text_at};
 use crate::measure::{Cost, Latency, MemoryWatch, anonymous_bytes, cost_of, nanoseconds};
+use crate::rpc::{self, server::Program};
 use crate::source::{Source, walk};
 
 /// What to measure.
@@ -42,6 +43,12 @@ pub(crate) enum Task {
     },
     /// Our store opens a folder.
     Open { folder: PathBuf },
+    /// A server that is asked by the parent until that lets go.
+    Serve {
+        program: Program,
+        folder: PathBuf,
+        core: Option<usize>,
+    },
     /// Work whose instructions are counted: `calls` times, after as many calls as are ever made to warm up.
     Body {
         body: Body,
@@ -145,6 +152,14 @@ impl Task {
                 folder,
             } => import_tiny(name, repos, records, &folder).map(Answer::Tiny),
             Self::Open { folder } => open(&folder),
+            Self::Serve {
+                program,
+                folder,
+                core,
+            } => {
+                rpc::server::serve(program, &folder, core)?;
+                Ok(Answer::Done)
+            }
             Self::Body {
                 body,
                 car,

@@ -1,0 +1,147 @@
+//! Our own server's clients, on the bare protocol, so that nothing but the server is ours in what is measured.
+
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use carrack_repo::cbor::{Reader, Token};
+use carrack_schema::wire::record_capnp::{record_data, want};
+use carrack_schema::wire::store_capnp::{
+    collection, gate, read_result, record_cap, repo, session, store,
+};
+
+use super::door::{Place, connect};
+use super::echo;
+use super::load::{Getter, Key};
+
+/// Connects and logs in. All that is measured comes in here.
+pub(crate) async fn login(place: &Place) -> Result<session::Client> {
+    let mut system = echo::system(connect(place).await?, Side::Client, None);
+    let gate: gate::Client = system.bootstrap(Side::Server);
+    drop(tokio::task::spawn_local(system));
+    let mut request = gate.login_request();
+    request.get().set_credential(credential(place));
+    Ok(request.send().promise.await?.get()?.get_session()?)
+}
+
+/// Returns what to log in with: whoever reaches the door owns the store.
+pub(crate) fn credential(_place: &Place) -> &'static str {
+    ""
+}
+
+/// How a record is asked for.
+pub(crate) trait Way: 'static {
+    /// Whether its capability is held, or asked for by key in the same flight.
+    const HELD: bool;
+    const FORM: want::Form;
+}
+
+/// Exact bytes, by key.
+pub(crate) struct Bytes;
+/// Exact bytes, of a record that is held.
+pub(crate) struct Held;
+/// The value, by key.
+pub(crate) struct Decoded;
+
+impl Way for Bytes {
+    const HELD: bool = false;
+    const FORM: want::Form = want::Form::DagCbor;
+}
+impl Way for Held {
+    const HELD: bool = true;
+    const FORM: want::Form = want::Form::DagCbor;
+}
+impl Way for Decoded {
+    const HELD: bool = false;
+    const FORM: want::Form = want::Form::Value;
+}
+
+/// A client that has its collection, and its records if they are to be held.
+pub(crate) struct CarrackClient<W> {
+    collection: collection::Client,
+    records: Vec<record_cap::Client>,
+    way: PhantomData<W>,
+}
+
+/// The hops from a session to a collection, each awaited, so that later calls name what came rather than what was promised.
+pub(crate) async fn repo_of(session: &session::Client, did: &str) -> Result<repo::Client> {
+    let store = session.store_request().send().promise.await?;
+    let store: store::Client = store.get()?.get_store()?;
+    let mut request = store.repo_request();
+    request.get().set_did(did);
+    Ok(request.send().promise.await?.get()?.get_repo()?)
+}
+
+pub(crate) async fn collection_of(repo: &repo::Client, nsid: &str) -> Result<collection::Client> {
+    let mut request = repo.collection_request();
+    request.get().set_nsid(nsid);
+    Ok(request.send().promise.await?.get()?.get_collection()?)
+}
+
+pub(crate) async fn record_of(
+    collection: &collection::Client,
+    rkey: &str,
+) -> Result<record_cap::Client> {
+    let mut request = collection.record_request();
+    request.get().set_rkey(rkey);
+    Ok(request.send().promise.await?.get()?.get_record()?)
+}
+
+impl<W: Way> Getter for CarrackClient<W> {
+    async fn connect(place: &Place, keys: Rc<[Key]>) -> Result<Self> {
+        let session = login(place).await?;
+        let key = keys.first().context("no keys")?;
+        let repo = repo_of(&session, key.did.as_str()).await?;
+        let collection = collection_of(&repo, key.path.collection.as_str()).await?;
+        let mut records = Vec::new();
+        if W::HELD {
+            for key in &*keys {
+                records.push(record_of(&collection, key.path.rkey.as_str()).await?);
+            }
+        }
+        Ok(Self {
+            collection,
+            records,
+            way: PhantomData,
+        })
+    }
+
+    async fn get(&self, key: &Key, at: usize, out: &mut Vec<u8>) -> Result<()> {
+        let record = match self.records.get(at) {
+            Some(record) => record.clone(),
+            None => {
+                let mut request = self.collection.record_request();
+                request.get().set_rkey(key.path.rkey.as_str());
+                request.send().pipeline.get_record()
+            }
+        };
+        let mut request = record.read_request();
+        request.get().init_want().set_form(W::FORM);
+        let reply = request.send().promise.await?;
+        let read_result::Found(found) = reply.get()?.which()? else {
+            bail!("no record {}", key.path);
+        };
+        match found.get_record()?.which()? {
+            record_data::DagCbor(bytes) => out.extend_from_slice(bytes?),
+            record_data::Value(value) => {
+                // Reading it all is the client's work; that it is there is enough.
+                out.extend_from_slice(&value?.get_nodes()?.len().to_le_bytes());
+            }
+            _ => bail!("another form of {}", key.path),
+        }
+        Ok(())
+    }
+
+    fn check(key: &Key, out: &[u8]) -> Result<bool> {
+        if W::FORM == want::Form::DagCbor {
+            return Ok(out == key.value);
+        }
+        let mut reader = Reader::new(&key.value);
+        let mut nodes = 0_u32;
+        while reader.position() < key.value.len() {
+            nodes += u32::from(!matches!(reader.token()?, Token::Key(_)));
+        }
+        Ok(out == nodes.to_le_bytes())
+    }
+}
