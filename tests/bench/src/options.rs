@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Folder for inputs and stores while measuring; should be on a real disk
     #[arg(long, value_name = "FOLDER")]
     scratch: Option<PathBuf>,
+    /// Folder to keep callgrind's profiles of the servers in, for `callgrind_annotate --inclusive=yes`
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) profiles: Option<PathBuf>,
     /// The report; by default BENCHMARKS.md, or stdout with --quick and --only
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,

@@ -447,7 +447,14 @@ fn idle_connections(corpus: &Corpus, sizes: &RpcSizes) -> Result<IdleRound> {
 }
 
 /// Counts the instructions of a server, in its own code, that a get takes at depth 64 over its unix socket.
-pub(crate) fn instructions(scratch: &Path, sizes: Sizes) -> Result<Vec<(Peer, f64)>> {
+///
+/// The profile of the longer run is kept where a folder is named.
+pub(crate) fn instructions(
+    scratch: &Path,
+    sizes: Sizes,
+    profiles: Option<&Path>,
+) -> Result<Vec<(Peer, f64)>> {
+    profiles.map_or(Ok(()), fs::create_dir_all)?;
     let corpus = Corpus::make(scratch, sizes.import_records, sizes.rpc.keys)?;
     let keys = &corpus.keys[&Payload::Record];
     let shape = Shape::new(1, 64);
@@ -458,7 +465,13 @@ pub(crate) fn instructions(scratch: &Path, sizes: Sizes) -> Result<Vec<(Peer, f6
         for (run, factor) in [1, 2].into_iter().enumerate() {
             let program = peer.program();
             let folder = &corpus.folders[&program];
-            let server = Server::start_below(&crate::callgrind::COMMAND, program, folder, None)?;
+            let out = profiles.map(|profiles| {
+                let file = profiles.join(format!("{peer:?}.callgrind"));
+                format!("--callgrind-out-file={}", file.display())
+            });
+            let mut command = crate::callgrind::COMMAND.to_vec();
+            command.extend(out.as_deref());
+            let server = Server::start_below(&command, program, folder, None)?;
             let place = server.place(Door::Unix);
             with_client!(peer, make(&place, shape, sizes.calls * factor, keys))?;
             counted[run] = crate::callgrind::collected(&server.end()?)?;

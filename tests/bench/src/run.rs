@@ -128,7 +128,7 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
             results.skip("instruction counts: valgrind is not installed");
         } else {
             let scratch = run.scratch.join("served");
-            results.served = rpc::instructions(&scratch, run.sizes)?;
+            results.served = rpc::instructions(&scratch, run.sizes, options.profiles.as_deref())?;
         }
     }
     Ok(results)
