@@ -100,6 +100,10 @@ pub const MERGE_BYTES_PER_SECOND: u64 = 16 << 20;
 pub const PAGE_CACHE_BYTES: usize = 64 * MIB;
 /// Segments kept open. Each is a map; Linux gives a process 65,530 of them by default.
 pub const SEGMENTS_OPEN_MAX: usize = 4_096;
+/// Repos kept open for whoever reads next, some 1 KiB each. They hold their segments open too: one mostly, [`EXTENTS_MAX`]
+/// at the most.
+pub const SNAPSHOTS_MAX: usize = 256;
+const _: () = assert!(SEGMENTS_OPEN_MAX + SNAPSHOTS_MAX * EXTENTS_MAX < 65_530 / 2);
 /// How often an import starts over because the repo changed under it.
 pub const IMPORT_ATTEMPTS_MAX: usize = 8;
 

@@ -15,7 +15,7 @@ mod grant;
 use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use carrack_schema::{Cid, Code, Did, RecordPath};
@@ -72,6 +72,8 @@ pub(crate) struct Catalog {
     /// Set by a failed commit, for good.
     is_frozen: AtomicBool,
     queue: CommitQueue<Change>,
+    /// See [`version`](Self::version).
+    commits: AtomicU64,
     cursor_key: [u8; CURSOR_KEY_BYTES],
 }
 
@@ -81,6 +83,15 @@ pub(crate) struct StoredGrants {
     /// In the order of their ids: a parent before its children.
     pub(crate) grants: Vec<(ulid::Ulid, GrantEntry, GrantUse)>,
     pub(crate) tokens: Vec<([u8; 32], TokenEntry)>,
+}
+
+/// Counts a commit when it is over, however it ended.
+struct Counted<'a>(&'a AtomicU64);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
 }
 
 /// Makes a change. False if it failed half way, so that others cannot be committed with it either.
@@ -132,6 +143,7 @@ impl Catalog {
             database: RwLock::new(Arc::new(database)),
             is_frozen: AtomicBool::new(false),
             queue: CommitQueue::default(),
+            commits: AtomicU64::new(0),
             cursor_key,
         })
     }
@@ -167,6 +179,11 @@ impl Catalog {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Returns a number that is another after each commit, failed ones too, before anyone hears of it.
+    pub(crate) fn version(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
     }
 
     /// Returns a repo's row.
@@ -325,7 +342,10 @@ impl Catalog {
             apply: Box::new(apply),
             fail: Box::new(fail),
         };
-        self.queue.submit(change, |batch| self.commit(batch));
+        self.queue.submit(change, |batch| {
+            let _counted = Counted(&self.commits);
+            self.commit(batch);
+        });
         let answer = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         answer.unwrap_or_else(|| Err(Error::new(Code::Internal, "a change was not made")))
     }

@@ -31,6 +31,7 @@ mod scan;
 mod server;
 mod settings;
 mod snapshot;
+mod snapshots;
 mod stats;
 mod store;
 mod throttle;

@@ -27,6 +27,7 @@ use crate::open_segments::OpenSegments;
 use crate::retention::Retention;
 use crate::settings::StoreSettings;
 pub use crate::snapshot::{CollectionCount, Keys, Lookup, RecordRef, Repo, Rows, Summary};
+use crate::snapshots::Snapshots;
 
 /// The repos of one data folder. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) catalog: Catalog,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) segments: OpenSegments,
+    pub(crate) snapshots: Snapshots,
     pub(crate) settings: StoreSettings,
     pub(crate) merges: Merges,
     pub(crate) changes: Changes,
@@ -112,6 +114,7 @@ impl Store {
         directory.sync_dir("").map_err(unusable)?;
         Ok(Self(Arc::new(Inner {
             segments: OpenSegments::new(directory.clone(), settings.segments_open_max),
+            snapshots: Snapshots::default(),
             grants: Grants::load(catalog.grants()?, &clock)?,
             audit: Audit::new(&directory, &clock),
             books: Arc::default(),
@@ -136,6 +139,25 @@ impl Store {
     /// `damaged` if a segment of it is missing or broken; other repos stay readable.
     pub fn repo(&self, did: &Did) -> Result<Result<Repo, Absence>> {
         self.active(did, |_| Ok(0))
+    }
+
+    /// As [`repo`](Self::repo), but shared: as long as nothing is committed, whoever asks next gets the same.
+    ///
+    /// # Errors
+    /// As [`repo`](Self::repo).
+    pub fn current(&self, did: &Did) -> Result<Result<Arc<Repo>, Absence>> {
+        // What is read from here on is of this version or newer; if a commit comes meanwhile, nobody gets it.
+        let version = self.0.catalog.version();
+        let round = match self.0.snapshots.get(did, version) {
+            Ok(repo) => return Ok(Ok(repo)),
+            Err(round) => round,
+        };
+        let repo = match self.repo(did)? {
+            Ok(repo) => Arc::new(repo),
+            Err(absence) => return Ok(Err(absence)),
+        };
+        self.0.snapshots.put(did, version, round, repo.clone());
+        Ok(Ok(repo))
     }
 
     /// Returns a repo at an older revision, as long as that is retained, or at the current one.
@@ -388,6 +410,9 @@ impl Store {
         change: impl FnOnce(&mut Tables<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, retired) = self.0.catalog.change(change)?;
+        if !retired.is_empty() {
+            self.0.snapshots.clear();
+        }
         for id in retired {
             self.0.segments.retire(id);
         }

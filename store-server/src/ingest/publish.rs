@@ -89,6 +89,7 @@ impl Store {
             // What cannot be read, the import lets go of with all revisions that need it: so it is looked at twice.
             let extents = row.extents.iter();
             extents.for_each(|extent| self.inner().segments.forget(extent.segment));
+            self.inner().snapshots.clear();
             sound()
         });
         let (base, unreadable) = match found {

@@ -61,7 +61,7 @@ impl record_cap::Server for RecordObject {
         let begun = answer(|| {
             let call = self.repo.begin(Operation::Read)?;
             let want = Want::read(params.get()?.get_want()?)?;
-            let repo = match self.repo.open(&call)? {
+            let repo = match self.repo.shared(&call)? {
                 Ok(repo) => repo,
                 Err(absence) => {
                     results.get().set_absent(view::absent(absence));

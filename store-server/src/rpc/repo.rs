@@ -1,6 +1,7 @@
 //! [`RepoObject`] and [`CollectionObject`]: one repo, and one collection of it, at the current revision or a pinned one.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use capnp_rpc::new_client;
 use carrack_repack::head::rev_of;
@@ -74,6 +75,15 @@ impl RepoRef {
     /// As [`did`](Self::did); `revNotRetained`; `damaged`.
     pub(super) fn open(&self, call: &Call) -> Result<Result<Repo, Absence>> {
         self.at.open(call.store(), &self.did(call)?)
+    }
+
+    /// As [`open`](Self::open), for a leaf that reads little: of the current revision it gets the snapshot that whoever
+    /// read last has.
+    pub(super) fn shared(&self, call: &Call) -> Result<Result<Arc<Repo>, Absence>> {
+        match self.at {
+            At::Head => call.store().current(&self.did(call)?),
+            At::Rev(_) => Ok(self.open(call)?.map(Arc::new)),
+        }
     }
 
     /// As [`open`](Self::open), with its rows in order at hand. Of a repo of many extents this takes long, so it is for
@@ -230,7 +240,7 @@ impl repo::Server for RepoObject {
                     results.get().set_absent(view::absent(absence));
                 }
                 Ok(repo) => {
-                    let repo = std::sync::Arc::new(repo);
+                    let repo = Arc::new(repo);
                     let pushing = export::push(&call, repo.clone(), sink);
                     let stats = call.ended(call.while_allowed(pushing).await)?;
                     let mut exported = results.get().init_exported();

@@ -12,5 +12,6 @@ mod opening;
 mod query;
 mod retention;
 mod room;
+mod snapshots;
 mod verifies;
 mod world;

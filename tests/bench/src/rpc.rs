@@ -196,7 +196,7 @@ struct Read {
 }
 
 fn read(store: &Store, did: &Did, path: &RecordPath) -> Result<Read> {
-    let repo = store.repo(did)?.ok().context("the repo is absent")?;
+    let repo = store.current(did)?.ok().context("the repo is absent")?;
     let Lookup::Found(record) = repo.record(path)? else {
         bail!("no record {path}");
     };
