@@ -177,6 +177,8 @@ interface Collection {
   # Ordered by record key; the range is of record keys.
   scan @2 (range :Range, want :Record.Want, sink :RecordSink) -> ScanResult;
   # As `Repo.scan`.
+  get @3 (rkey :Text, want :Record.Want) -> ReadResult;
+  # What `record(rkey).read(want)` answers, in one call and without an object for the record: half the server's work.
 }
 
 interface RecordCap {

@@ -173,6 +173,7 @@ fn rows() -> Vec<Row> {
             Leaf,
             collection_scan
         ),
+        row!("Collection.get", read, Denied, Denied, Leaf, collection_get),
         row!("RecordCap.read", read, Denied, Denied, Leaf, record_read),
         row!("RecordCap.prove", prove, Denied, Denied, Leaf, record_prove),
         row!(
@@ -586,6 +587,13 @@ async fn collection_scan(target: &Target) -> Answer {
         "nothing was pushed"
     );
     answer
+}
+
+async fn collection_get(target: &Target) -> Answer {
+    let mut request = target.collection().get_request();
+    want_all(request.get().init_want());
+    request.get().set_rkey(&*target.rkey);
+    ask!(target, request)
 }
 
 async fn record_read(target: &Target) -> Answer {

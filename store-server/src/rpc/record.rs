@@ -3,14 +3,15 @@
 use std::rc::Rc;
 
 use carrack_schema::RecordPath;
+use carrack_schema::wire::record_capnp::want;
 use carrack_schema::wire::store_capnp::{Absent, read_result, record_cap};
 
 use super::caller::Call;
-use super::error::answer;
+use super::error::{Failure, answer, answer_async};
 use super::repo::RepoRef;
 use super::view::{self, Answer, Want};
 use crate::auth::Operation;
-use crate::error::Result;
+use crate::error;
 use crate::store::{Lookup, Summary};
 use crate::verify::Verification;
 
@@ -25,7 +26,36 @@ impl RecordObject {
     }
 }
 
-fn read<'a>(lookup: Lookup<'a>, want: &Want<'_>) -> Result<Result<Answer<'a>, Absent>> {
+/// Answers a read of a record. Most are done with here; one that takes long goes on in the pool.
+pub(super) async fn read(
+    named: &RepoRef,
+    path: &RecordPath,
+    want: want::Reader<'_>,
+    mut results: read_result::Builder<'_>,
+) -> Result<(), Failure> {
+    let call = named.begin(Operation::Read)?;
+    let want = Want::read(want)?;
+    let repo = match named.shared(&call)? {
+        Ok(repo) => repo,
+        Err(absence) => {
+            results.set_absent(view::absent(absence));
+            return Ok(());
+        }
+    };
+    if let Some(lookup) = repo.record_at_once(path)? {
+        let found = answer_of(lookup, &want)?;
+        return Ok(write(&call, repo.summary(), found, results)?);
+    }
+    let (path, want) = (path.clone(), want.into_owned());
+    let work = move || {
+        let found = answer_of(repo.record(&path)?, &want)?.map(Answer::into_owned);
+        Ok((repo.summary().clone(), found))
+    };
+    let (summary, found) = call.work(work).await?;
+    Ok(write(&call, &summary, found, results)?)
+}
+
+fn answer_of<'a>(lookup: Lookup<'a>, want: &Want<'_>) -> error::Result<Result<Answer<'a>, Absent>> {
     match lookup {
         Lookup::NoCollection => Ok(Err(Absent::Collection)),
         Lookup::NoRecord => Ok(Err(Absent::Record)),
@@ -38,7 +68,7 @@ fn write(
     repo: &Summary,
     found: Result<Answer<'_>, Absent>,
     mut results: read_result::Builder<'_>,
-) -> Result<()> {
+) -> error::Result<()> {
     match found {
         Err(absent) => results.set_absent(absent),
         Ok(record) => {
@@ -57,36 +87,11 @@ impl record_cap::Server for RecordObject {
         params: record_cap::ReadParams,
         mut results: record_cap::ReadResults,
     ) -> capnp::Result<()> {
-        // Most reads are done with here; one that takes long goes on in the pool.
-        let begun = answer(|| {
-            let call = self.repo.begin(Operation::Read)?;
-            let want = Want::read(params.get()?.get_want()?)?;
-            let repo = match self.repo.shared(&call)? {
-                Ok(repo) => repo,
-                Err(absence) => {
-                    results.get().set_absent(view::absent(absence));
-                    return Ok(None);
-                }
-            };
-            let Some(lookup) = repo.record_at_once(&self.path)? else {
-                let want = want.into_owned();
-                return Ok(Some((call, repo, want)));
-            };
-            let found = read(lookup, &want)?;
-            write(&call, repo.summary(), found, results.get())?;
-            Ok(None)
-        })?;
-        let Some((call, repo, want)) = begun else {
-            return Ok(());
-        };
-        drop(params);
-        let path = self.path.clone();
-        let work = move || {
-            let found = read(repo.record(&path)?, &want)?.map(Answer::into_owned);
-            Ok((repo.summary().clone(), found))
-        };
-        let (summary, found) = call.work(work).await?;
-        answer(|| Ok(write(&call, &summary, found, results.get())?))
+        answer_async(async {
+            let want = params.get()?.get_want()?;
+            read(&self.repo, &self.path, want, results.get()).await
+        })
+        .await
     }
 
     async fn prove(

@@ -12,7 +12,7 @@ use carrack_schema::{Did, Nsid, RecordPath, Tid};
 use super::caller::{Call, Caller};
 use super::error::{answer, answer_async};
 use super::export;
-use super::record::RecordObject;
+use super::record::{self, RecordObject};
 use super::{list, scan, view, visible};
 use crate::auth::Operation;
 use crate::error::Result;
@@ -318,6 +318,22 @@ impl collection::Server for CollectionObject {
             results.get().set_record(new_client(record));
             Ok(())
         })
+    }
+
+    async fn get(
+        self: Rc<Self>,
+        params: collection::GetParams,
+        mut results: collection::GetResults,
+    ) -> capnp::Result<()> {
+        answer_async(async {
+            let params = params.get()?;
+            let path = RecordPath {
+                collection: self.nsid.clone(),
+                rkey: params.get_rkey()?.to_str()?.parse()?,
+            };
+            record::read(&self.repo, &path, params.get_want()?, results.get()).await
+        })
+        .await
     }
 
     async fn list(
