@@ -44,7 +44,7 @@ use crate::note;
 use crate::options::Sizes;
 use crate::source::Source;
 
-use carrack::{Bytes, CarrackClient, Decoded, Held};
+use carrack::{Bytes, CarrackClient, Decoded, Held, Hop};
 use chain::Chains;
 use delay::Delay;
 pub(crate) use door::Door;
@@ -85,6 +85,7 @@ pub(crate) struct RpcSizes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Peer {
     Carrack,
+    CarrackHop,
     CarrackHeld,
     CarrackValue,
     Echo,
@@ -93,8 +94,9 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Carrack,
+        Self::CarrackHop,
         Self::CarrackHeld,
         Self::CarrackValue,
         Self::Echo,
@@ -105,6 +107,7 @@ impl Peer {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Carrack => "Carrack, by key",
+            Self::CarrackHop => "Carrack, hop and read",
             Self::CarrackHeld => "Carrack, record held",
             Self::CarrackValue => "Carrack, by key, as value",
             Self::Echo => "capnp-rpc echo",
@@ -115,7 +118,9 @@ impl Peer {
 
     fn program(self) -> Program {
         match self {
-            Self::Carrack | Self::CarrackHeld | Self::CarrackValue => Program::Carrack,
+            Self::Carrack | Self::CarrackHop | Self::CarrackHeld | Self::CarrackValue => {
+                Program::Carrack
+            }
             Self::Echo => Program::Echo,
             Self::Tonic => Program::Grpc,
             Self::Axum => Program::Http,
@@ -291,6 +296,7 @@ macro_rules! with_client {
     ($peer:expr, $work:ident ( $($argument:expr),* )) => {
         match $peer {
             Peer::Carrack => load::$work::<CarrackClient<Bytes>>($($argument),*),
+            Peer::CarrackHop => load::$work::<CarrackClient<Hop>>($($argument),*),
             Peer::CarrackHeld => load::$work::<CarrackClient<Held>>($($argument),*),
             Peer::CarrackValue => load::$work::<CarrackClient<Decoded>>($($argument),*),
             Peer::Echo => load::$work::<EchoClient>($($argument),*),

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
+use capnp::capability::RemotePromise;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use carrack_repo::cbor::{Reader, Token};
 use carrack_schema::wire::record_capnp::{record_data, want};
@@ -32,28 +33,44 @@ pub(crate) fn credential(_place: &Place) -> &'static str {
 
 /// How a record is asked for.
 pub(crate) trait Way: 'static {
-    /// Whether its capability is held, or asked for by key in the same flight.
-    const HELD: bool;
+    const BY: By;
     const FORM: want::Form;
+}
+
+/// What is called.
+#[derive(PartialEq, Eq)]
+pub(crate) enum By {
+    /// `Collection.get`.
+    Key,
+    /// `Collection.record`, and `RecordCap.read` in the same flight.
+    Hop,
+    /// `RecordCap.read` of a record that is held.
+    Record,
 }
 
 /// Exact bytes, by key.
 pub(crate) struct Bytes;
+/// Exact bytes, by way of the record's object.
+pub(crate) struct Hop;
 /// Exact bytes, of a record that is held.
 pub(crate) struct Held;
 /// The value, by key.
 pub(crate) struct Decoded;
 
 impl Way for Bytes {
-    const HELD: bool = false;
+    const BY: By = By::Key;
+    const FORM: want::Form = want::Form::DagCbor;
+}
+impl Way for Hop {
+    const BY: By = By::Hop;
     const FORM: want::Form = want::Form::DagCbor;
 }
 impl Way for Held {
-    const HELD: bool = true;
+    const BY: By = By::Record;
     const FORM: want::Form = want::Form::DagCbor;
 }
 impl Way for Decoded {
-    const HELD: bool = false;
+    const BY: By = By::Key;
     const FORM: want::Form = want::Form::Value;
 }
 
@@ -88,6 +105,12 @@ pub(crate) async fn record_of(
     Ok(request.send().promise.await?.get()?.get_record()?)
 }
 
+fn read(record: &record_cap::Client, form: want::Form) -> RemotePromise<read_result::Owned> {
+    let mut request = record.read_request();
+    request.get().init_want().set_form(form);
+    request.send()
+}
+
 impl<W: Way> Getter for CarrackClient<W> {
     async fn connect(place: &Place, keys: Rc<[Key]>) -> Result<Self> {
         let session = login(place).await?;
@@ -95,7 +118,7 @@ impl<W: Way> Getter for CarrackClient<W> {
         let repo = repo_of(&session, key.did.as_str()).await?;
         let collection = collection_of(&repo, key.path.collection.as_str()).await?;
         let mut records = Vec::new();
-        if W::HELD {
+        if W::BY == By::Record {
             for key in &*keys {
                 records.push(record_of(&collection, key.path.rkey.as_str()).await?);
             }
@@ -108,17 +131,22 @@ impl<W: Way> Getter for CarrackClient<W> {
     }
 
     async fn get(&self, key: &Key, at: usize, out: &mut Vec<u8>) -> Result<()> {
-        let record = match self.records.get(at) {
-            Some(record) => record.clone(),
-            None => {
+        let reply = match W::BY {
+            By::Key => {
+                let mut request = self.collection.get_request();
+                let mut params = request.get();
+                params.set_rkey(key.path.rkey.as_str());
+                params.init_want().set_form(W::FORM);
+                request.send()
+            }
+            By::Hop => {
                 let mut request = self.collection.record_request();
                 request.get().set_rkey(key.path.rkey.as_str());
-                request.send().pipeline.get_record()
+                read(&request.send().pipeline.get_record(), W::FORM)
             }
+            By::Record => read(self.records.get(at).context("not held")?, W::FORM),
         };
-        let mut request = record.read_request();
-        request.get().init_want().set_form(W::FORM);
-        let reply = request.send().promise.await?;
+        let reply = reply.promise.await?;
         let read_result::Found(found) = reply.get()?.which()? else {
             bail!("no record {}", key.path);
         };
