@@ -464,9 +464,8 @@ impl listener::Server for Heard {
         params: listener::ChangedParams,
         _results: listener::ChangedResults,
     ) -> capnp::Result<()> {
-        self.0
-            .borrow_mut()
-            .push_str(&format!("{:?}", params.get()?.get_changes()?));
+        let told = format!("{:?}", params.get()?.get_changes()?);
+        self.0.borrow_mut().push_str(&told);
         Ok(())
     }
 }
@@ -536,9 +535,8 @@ struct Scanned(Rc<RefCell<String>>);
 
 impl record_sink::Server for Scanned {
     async fn write(self: Rc<Self>, params: record_sink::WriteParams) -> capnp::Result<()> {
-        self.0
-            .borrow_mut()
-            .push_str(&format!("{:?}", params.get()?.get_records()?));
+        let told = format!("{:?}", params.get()?.get_records()?);
+        self.0.borrow_mut().push_str(&told);
         Ok(())
     }
 
