@@ -118,3 +118,30 @@ fn calls_under_way_and_cancelled_leave_nothing() {
         world.serves_another().await;
     });
 }
+
+#[test]
+fn calls_of_a_session_are_counted_and_one_too_many_is_refused() {
+    let bounds = Bounds {
+        calls: 4,
+        ..Bounds::default()
+    };
+    paused(bounds, async |world| {
+        let (mut peer, _served) = world.connect();
+        assert!(send(&mut peer, &begin_waiting(world.repo.did.as_str())).await);
+        settle().await;
+        let exports: Vec<_> = (10..14)
+            .flat_map(|question| peer::export(question, 3))
+            .collect();
+        assert!(send(&mut peer, &exports).await);
+        let heard = hear(&mut peer).await;
+        let [(13, Type::Overloaded, words)] = &heard.errors[..] else {
+            panic!("the fifth is refused: {heard:?}");
+        };
+        assert!(words.contains("calls of this session"), "{words}");
+        // One that is given up makes room for another.
+        assert!(send(&mut peer, &peer::finish(10)).await);
+        assert!(send(&mut peer, &peer::about(20, |_| ())).await);
+        assert!(hear(&mut peer).await.answers.contains(&20));
+        world.serves_another().await;
+    });
+}

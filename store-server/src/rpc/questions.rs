@@ -299,3 +299,43 @@ fn overloaded(words: &str) -> capnp::Error {
 fn limit_exceeded(words: &str) -> capnp::Error {
     capnp::Error::failed(format!("{}: {words}", Code::LimitExceeded))
 }
+
+#[cfg(test)]
+mod tests {
+    use capnp::message::Builder;
+
+    use super::*;
+
+    fn loopback(questions: &mut Questions, is_ours: bool) {
+        let mut builder = Builder::new_default();
+        let mut disembargo = builder
+            .init_root::<message::Builder<'_>>()
+            .init_disembargo();
+        disembargo.reborrow().init_target().set_imported_cap(0);
+        let mut context = disembargo.init_context();
+        if is_ours {
+            context.set_sender_loopback(0);
+        } else {
+            context.set_receiver_loopback(0);
+        }
+        let message = builder.get_root_as_reader().unwrap();
+        if is_ours {
+            questions.send(message);
+        } else {
+            questions.receive(message, false).unwrap();
+        }
+    }
+
+    #[test]
+    fn disembargoes_that_a_peer_owes_are_counted() {
+        let mut questions = Questions::new(1);
+        for _ in 0..EMBARGOES_MAX {
+            loopback(&mut questions, true);
+        }
+        assert!(questions.check().is_ok());
+        loopback(&mut questions, true);
+        assert!(questions.check().is_err());
+        loopback(&mut questions, false);
+        assert!(questions.check().is_ok());
+    }
+}

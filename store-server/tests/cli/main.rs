@@ -4,7 +4,10 @@ mod commands;
 mod crash;
 mod grants;
 mod help;
+mod hostile;
 mod keeping;
+#[path = "../../../tests/hostile/peer.rs"]
+mod peer;
 mod proofs;
 mod query;
 mod reading;
