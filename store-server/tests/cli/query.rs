@@ -47,10 +47,8 @@ impl Place {
 fn rows(run: &Run) -> String {
     let mut objects = run.objects();
     let last = objects.pop().unwrap();
-    let mut text = String::new();
-    for object in objects {
-        text += &format!("{object}\n");
-    }
+    let lines = objects.iter().map(|object| format!("{object}\n"));
+    let text: String = lines.collect();
     let work = last["steps"].as_array().unwrap().iter();
     let work: Vec<_> = work.map(|step| step["work"].clone()).collect();
     text + &format!(
@@ -77,7 +75,7 @@ fn each_step_answers_as_recorded() {
         ),
         (
             "list",
-            format!(r#"{{"list": {{"repos": "all", "collection": "app.bsky.graph.follow"}}}}"#),
+            r#"{"list": {"repos": "all", "collection": "app.bsky.graph.follow"}}"#.to_owned(),
         ),
         (
             "list-of-absent",
