@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-use carrack_client::{Address, Client, PageRequest, Range, Session, Want};
+use carrack_client::{Absent, Address, Body, Client, PageRequest, Range, Session, Want};
 use carrack_schema::Code;
-use carrack_schema::limits::EXPORTS_MAX;
+use carrack_schema::limits::{EXPORTS_MAX, FIELDS_BYTES_MAX, MST_KEY_BYTES_MAX};
+use carrack_schema::names::DID_BYTES_MAX;
 use carrack_store::{DataFolder, Owner, Settings};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -142,6 +143,108 @@ fn exports_run_side_by_side_up_to_their_limit() {
                 Err(error) => assert_eq!(error.code(), Code::Overloaded),
             }
             tokio::task::yield_now().await;
+        }
+    });
+    owner.shutdown();
+}
+
+#[test]
+fn reads_that_take_long_answer_as_others_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let owner = start(folder.path());
+    let first = RepoSpec {
+        records: 300,
+        seed: 303,
+        ..RepoSpec::default()
+    }
+    .build();
+    let second = {
+        let changes = kit::Changes {
+            added: 5,
+            changed: 5,
+            deleted: 5,
+        };
+        first.next_version(&first.random_edits(304, changes))
+    };
+    run(async {
+        let session = connect(&owner).await;
+        let repo = session.store().repo(first.did.as_str());
+        let check = async || {
+            for each in second.records.iter().step_by(17) {
+                let record = repo.record(&each.path);
+                let read = record.read(Want::dag_cbor().with_cid()).await;
+                let (_, data) = read.unwrap().unwrap();
+                assert_eq!(data.cid, Some(each.cid));
+                let Body::DagCbor(bytes) = data.body else {
+                    panic!("not bytes")
+                };
+                assert_eq!(bytes, each.bytes[..]);
+            }
+            let nsid = second.records[0].path.split_once('/').unwrap().0;
+            for (path, absent) in [
+                (format!("{nsid}/none"), Absent::Record),
+                ("com.example.none/none".to_owned(), Absent::Collection),
+            ] {
+                let read = repo.record(&path).read(Want::value()).await;
+                assert_eq!(read.unwrap().unwrap_err(), absent);
+            }
+        };
+        // Of two extents; then in compressed pages.
+        must_import(&session, &first.car(Order::Pds)).await;
+        must_import(&session, &second.car(Order::Pds)).await;
+        check().await;
+        session.keeper().compact(None, true).await.unwrap().unwrap();
+        let stats = session.store().stats().await.unwrap();
+        assert!(stats.segments_cold > 0);
+        check().await;
+    });
+    owner.shutdown();
+}
+
+#[test]
+fn what_waits_for_a_thread_has_a_longest_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let owner = start(folder.path());
+    let repo = RepoSpec {
+        records: 5,
+        seed: 305,
+        ..RepoSpec::default()
+    }
+    .build();
+    run(async {
+        let session = connect(&owner).await;
+        must_import(&session, &repo.car(Order::Pds)).await;
+        let repo = session.store().repo(repo.did.as_str());
+        for beyond in [0, 1] {
+            let refused = |code| (beyond > 0).then_some(code);
+            let code = |error: carrack_client::Error| error.code();
+            let keys = "x".repeat(MST_KEY_BYTES_MAX + beyond);
+            for range in [
+                Range {
+                    from: keys.clone(),
+                    ..Range::default()
+                },
+                Range {
+                    before: keys.clone(),
+                    ..Range::default()
+                },
+            ] {
+                let listing = repo.list(range, Want::value());
+                let listed = listing.page(PageRequest::default()).await;
+                let listed = listed.err().map(code);
+                assert_eq!(listed, refused(Code::InvalidArgument));
+            }
+            let want = Want {
+                fields: vec!["x".into(), "x".repeat(FIELDS_BYTES_MAX - 1 + beyond)],
+                ..Want::value()
+            };
+            let listing = repo.list(Range::default(), want);
+            let listed = listing.page(PageRequest::default()).await;
+            let listed = listed.err().map(code);
+            assert_eq!(listed, refused(Code::LimitExceeded));
+            let after = "x".repeat(DID_BYTES_MAX + beyond);
+            let repos = session.store().repos(&after, 1).await.err().map(code);
+            assert_eq!(repos, refused(Code::InvalidArgument));
         }
     });
     owner.shutdown();
