@@ -91,6 +91,23 @@ impl Collection {
         }))
     }
 
+    /// Reads the record of a key, and says where it comes from: what [`Record::read`] answers, for half of the server's
+    /// work. One round trip.
+    ///
+    /// # Errors
+    /// As every leaf, and `invalidArgument` if this is no record key.
+    pub async fn get(&self, rkey: &str, want: Want) -> Result<Found<(Source, RecordData)>> {
+        let rkey = rkey.to_owned();
+        let send = move |on: &wire::collection::Client| {
+            let mut request = on.get_request();
+            let mut params = request.get();
+            params.set_rkey(&rkey);
+            read::set_want(params.init_want(), &want);
+            request.send()
+        };
+        self.0.ask(Repeat::Once, send, read::read).await
+    }
+
     /// Lists the records in order of key; the range is of keys.
     pub fn list(&self, range: Range, want: Want) -> Listing {
         Listing::new(Listed::Collection(self.0.clone()), range, want)

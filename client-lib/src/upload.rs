@@ -7,7 +7,7 @@ use capnp_rpc::new_client;
 use carrack_schema::limits::CHUNK_BYTES_MAX;
 use carrack_schema::wire::store_capnp as wire;
 use futures::FutureExt;
-use futures::future::FusedFuture;
+use futures::future::{Fuse, FusedFuture, LocalBoxFuture};
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
 use crate::actor::Link;
@@ -157,8 +157,9 @@ impl Upload {
             let outcome = self.importer.run(permit, async move |actor, importer| {
                 let job = async move |on, link: &_| {
                     let sink = open_sink(&on, &options, progress);
-                    let done = upload(sink, options.size, incoming).await?;
-                    finish(link, done, is_next).await
+                    let mut sized = expect_size(&sink, options.size);
+                    let done = upload(sink, &mut sized, incoming).await?;
+                    finish(link, sized, done, is_next).await
                 };
                 importer.once(&actor, job).await
             });
@@ -174,28 +175,31 @@ impl Upload {
 
 type Done = RemotePromise<wire::car_sink::done_results::Owned>;
 
-/// Feeds a sink to its end. Each `write` resolves when the stream's window has room, which holds back the caller.
+/// The answer to how long the CAR will be; ready at once if that was not said.
+type Sized = Fuse<LocalBoxFuture<'static, capnp::Result<()>>>;
+
+/// Says how long the CAR will be. Not waited for: the writes follow in the same flight.
+fn expect_size(sink: &wire::car_sink::Client, size: Option<u64>) -> Sized {
+    let Some(bytes) = size else {
+        return Fuse::terminated();
+    };
+    let mut request = sink.expect_size_request();
+    request.get().set_bytes(bytes);
+    let sent = request.send();
+    async { sent.promise.await.map(drop) }.boxed_local().fuse()
+}
+
+/// Feeds a sink to its end. Each `write` resolves when the stream's window has room, which holds back the caller. A length
+/// that was refused ends it early.
 async fn upload(
     sink: wire::car_sink::Client,
-    size: Option<u64>,
+    sized: &mut Sized,
     mut pieces: mpsc::Receiver<Piece>,
 ) -> Result<Done> {
-    // Not waited for: the writes follow in the same flight. A length that is refused ends the upload early.
-    let sized = async {
-        match size {
-            Some(bytes) => {
-                let mut request = sink.expect_size_request();
-                request.get().set_bytes(bytes);
-                request.send().promise.await.map(drop)
-            }
-            None => Ok(()),
-        }
-    };
-    let mut sized = std::pin::pin!(sized.fuse());
     loop {
         let piece = tokio::select! {
             biased;
-            refused = &mut sized, if !sized.is_terminated() => {
+            refused = &mut *sized, if !sized.is_terminated() => {
                 refused?;
                 continue;
             }
@@ -217,15 +221,16 @@ async fn upload(
     }
     // From here on the writer is not listened to: its next chunk meets a closed channel.
     drop(pieces);
-    let done = sink.done_request().send();
-    if !sized.is_terminated() {
-        sized.await?;
-    }
-    Ok(done)
+    Ok(sink.done_request().send())
 }
 
 /// Awaits how an import ended, and names its repo for who wants to call it before that.
-async fn finish(link: &Link, done: Done, next: oneshot::Receiver<Next>) -> Result<ImportOutcome> {
+async fn finish(
+    link: &Link,
+    sized: Sized,
+    done: Done,
+    next: oneshot::Receiver<Next>,
+) -> Result<ImportOutcome> {
     let name = async {
         if let Ok(Next { repo, is_named }) = next.await {
             repo.adopt(link, done.pipeline.get_repo());
@@ -233,7 +238,14 @@ async fn finish(link: &Link, done: Done, next: oneshot::Receiver<Next>) -> Resul
             let _gone = is_named.send(());
         }
     };
-    let (response, ()) = tokio::join!(done.promise, name);
+    let sized = async {
+        if sized.is_terminated() {
+            return Ok(());
+        }
+        sized.await
+    };
+    let (response, (), sized) = tokio::join!(done.promise, name, sized);
+    sized?;
     Ok(read::import(&response?)?)
 }
 

@@ -111,7 +111,7 @@ impl Watch {
         Ok(Self { news, is_over })
     }
 
-    /// Waits until something changed, and says what; none after the error that ended it. Half a round trip: the store tells by
+    /// Waits until something changed, and says what; none after the error that ended it. No round trip: what changed comes by
     /// itself.
     ///
     /// # Errors
