@@ -210,3 +210,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each holder leaves it whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use carrack_segment::Directory;
+    use carrack_segment::directory::mem::Mem;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn a_dropped_watch_leaves_nothing_behind() {
+        let directory: Arc<dyn Directory> = Arc::new(Mem::new());
+        let store = Store::open(directory, Arc::new(SystemClock)).unwrap();
+        let watchers = || lock(&store.inner().changes.0).len();
+        let (first, second) = (store.watch(|_| true), store.watch(|_| true));
+        assert_eq!(watchers(), 2);
+        drop(first);
+        assert_eq!(watchers(), 1);
+        let did = "did:plc:a".parse().unwrap();
+        store.inner().changes.tell(&did, ChangeKind::Imported);
+        assert_eq!(lock(&second.watcher.queue).changed.len(), 1);
+        drop(second);
+        assert_eq!(watchers(), 0);
+        assert!(store.is_last());
+    }
+}

@@ -348,15 +348,19 @@ fn taking_a_grant_back_ends_its_scans_and_watches() {
         assert!(scan.next().await.unwrap().is_ok());
 
         issued.grant.revoke().await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), watch.next());
+        let error = ended
+            .await
+            .expect("the watch goes on")
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable);
         must_import(&store.session, &next.car(Order::Pds)).await;
         let rest: Vec<_> = scan.by_ref().collect().await;
         assert!(rest.len() < 39, "{}", rest.len());
         let error = rest.last().unwrap().as_ref().unwrap_err();
         assert_eq!(error.code(), Code::Revoked);
         assert!(scan.report().is_none());
-        // Of the import after it nothing is told.
-        let error = watch.next().await.unwrap().unwrap_err();
-        assert_eq!(error.code(), Code::Unavailable);
         assert!(watch.next().await.is_none());
         store.owner.shutdown();
     });
