@@ -117,7 +117,7 @@ struct Change {
   rev @1 :Text;           # the current one; empty if there is none
   commit @2 :Data;
   kind @3 :Kind;
-  records @4 :UInt64;     # of the repository, now
+  records @4 :UInt64;     # of the repository, now; 0 for a session that may not read all collections
 
   enum Kind {
     # What changed last.
