@@ -3,13 +3,14 @@
 use carrack_client::{Address, Client};
 use carrack_schema::limits::{
     CALL_COST_BYTES, CHUNK_BYTES_MAX, IMPORTS_MAX, INCOMING_BYTES_MAX, INCOMING_BYTES_MIN,
-    IO_BUFFER_BYTES, LIST_BYTES_MAX, PAUSE_SECONDS_MAX, REPLY_BYTES_MAX, SERVER_MESSAGE_WORDS_MAX,
-    WRITE_SECONDS_MAX,
+    IO_BUFFER_BYTES, LANE_JOBS_MAX, LIST_BYTES_MAX, PAUSE_SECONDS_MAX, REPLY_BYTES_MAX,
+    SERVER_MESSAGE_WORDS_MAX, WRITE_SECONDS_MAX,
 };
 use carrack_schema::wire::store_capnp as wire;
 use carrack_store::rpc::Bounds;
-use carrack_store::{DataFolder, Owner, Settings};
+use carrack_store::{DataFolder, ImportRequest, Owner, Settings};
 use futures::future::join_all;
+use kit::{Order, RepoSpec};
 use tokio::time::Instant;
 
 use crate::peer::{self, On};
@@ -84,6 +85,61 @@ fn answers_that_nobody_reads_are_bounded() {
         assert_eq!(begun.elapsed().as_secs(), WRITE_SECONDS_MAX);
         heap.assert_peak(2 * (REPLY_BYTES_MAX + LIST_BYTES_MAX) + 2 * MIB);
     });
+}
+
+#[test]
+fn answers_of_the_pool_that_nobody_reads_are_bounded() {
+    use std::io::Write;
+    const CALLS: u32 = 1_000;
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let owner = Owner::start(&DataFolder::new(folder.path()), &Settings::default()).unwrap();
+    let [Address::Unix(socket)] = owner.addresses() else {
+        panic!("one socket");
+    };
+    let repo = RepoSpec {
+        records: 300,
+        seed: 82,
+        ..RepoSpec::default()
+    }
+    .build();
+    let car = repo.car(Order::Pds);
+    owner
+        .store()
+        .import(&car[..], &ImportRequest::default(), |_| ())
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let heap = Heap::measure();
+    // All calls come in together, before there is an answer to any; all answers would be 100 MiB.
+    let mut calls = open_repo(repo.did.as_str());
+    for question in 100..100 + CALLS {
+        calls.extend(peer::call::<wire::repo::Client>(
+            question,
+            On::FieldOf(3),
+            4,
+            |call| {
+                let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+                let list = content.init_as::<wire::repo::list_params::Builder<'_>>();
+                list.init_page().set_limit(1_000);
+            },
+        ));
+    }
+    let mut peer = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    peer.write_all(&calls).unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(&owner.addresses()[0]).await.unwrap();
+        let repo = client.login("").store().repo(repo.did.as_str());
+        // The lanes take turns, so by then the pool has had one for each of the calls.
+        for _ in 0..CALLS {
+            repo.collections().await.unwrap().unwrap();
+        }
+    });
+    heap.assert_peak(2 * (REPLY_BYTES_MAX + LANE_JOBS_MAX * LIST_BYTES_MAX) + 4 * MIB);
+    drop(peer);
+    owner.shutdown();
 }
 
 /// The parameters of a write.
@@ -275,16 +331,16 @@ fn uploads_side_by_side_are_held_back_and_not_broken() {
         let uploads = (0..4_u64).map(|upload| {
             let session = &session;
             async move {
-                let repo = kit::RepoSpec {
+                let repo = RepoSpec {
                     records: 20_000,
                     seed: 90 + upload,
-                    ..kit::RepoSpec::default()
+                    ..RepoSpec::default()
                 }
                 .build();
                 let sink = session
                     .importer()
                     .import(carrack_client::ImportOptions::default());
-                for chunk in repo.car(kit::Order::Pds).chunks(CHUNK_BYTES_MAX) {
+                for chunk in repo.car(Order::Pds).chunks(CHUNK_BYTES_MAX) {
                     assert!(sink.write(chunk).await);
                 }
                 sink.done().await.unwrap()

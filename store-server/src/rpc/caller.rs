@@ -382,7 +382,8 @@ impl Call {
     }
 
     /// Does work that takes long on the pool's threads, in which connections take turns. `work` owns what it needs, and
-    /// what it made is written into the answer afterwards: a message may not leave its thread.
+    /// what it made is written into the answer afterwards: a message may not leave its thread. Nothing is begun while the
+    /// peer does not read: calls that came in together would else pile their answers up.
     ///
     /// # Errors
     /// As `work`; `revoked` or `expired`, as [`while_allowed`](Self::while_allowed); `overloaded` if too many calls of
@@ -391,16 +392,14 @@ impl Call {
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> capnp::Result<T> {
+        let session = &self.session;
         let done = async {
-            let turn = self
-                .session
-                .lane
-                .turn()
-                .await
-                .map_err(|error| exception(&error))?;
-            turn.run(work).await.map_err(|error| exception(&error))
+            let turn = session.lane.turn().await?;
+            session.connection.room_to_write().await;
+            turn.run(work).await
         };
-        self.while_allowed(done).await
+        self.while_allowed(async { done.await.map_err(|error| exception(&error)) })
+            .await
     }
 
     pub(super) fn store(&self) -> &Store {
