@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use std::time::{Duration, Instant};
+
 use carrack_schema::Did;
+use carrack_segment::Directory;
+use carrack_segment::directory::mem::Mem;
 
 use super::*;
 use crate::auth::Operation;
-use crate::auth::kit::{SECOND, START, World, scope};
+use crate::auth::kit::{SECOND, START, TestClock, World, scope};
 use crate::auth::scope::{Budget, Limit, Selection};
 
 fn owner() -> Authority {
@@ -243,6 +247,60 @@ fn use_outlives_the_process_once_it_is_written_down() {
     }
     assert_eq!(child.enter().unwrap_err().code(), Code::BudgetSpent);
     assert_eq!(parent.usage().calls, 10);
+}
+
+#[test]
+fn what_was_answered_survives_a_crash_and_use_up_to_when_it_was_written_down() {
+    for seed in 0..16 {
+        let disk = Mem::new();
+        let clock = TestClock::new();
+        let open = |disk: &Mem| {
+            let directory: Arc<dyn Directory> = Arc::new(disk.clone());
+            Store::open(directory, clock.clone()).unwrap()
+        };
+        let store = open(&disk);
+        let make = |label| store.issue(&owner(), scope(|_| {}), label).unwrap();
+        let (kept, gone) = (make("kept"), make("gone"));
+        let (token, _) = store.save_token(&kept, "").unwrap();
+        let (forgotten, id) = store.save_token(&kept, "").unwrap();
+        assert!(store.forget_token(&kept, id).unwrap());
+        let holder = Authority::of(kept.clone());
+        (0..3).for_each(|_| holder.enter().unwrap());
+        store.write_use().unwrap();
+        (0..2).for_each(|_| holder.enter().unwrap());
+        store.revoke(gone.id()).unwrap();
+
+        let after = open(&disk.crash(seed));
+        let (grants, _) = after.grants().after(&owner(), None, 10);
+        let labels: Vec<_> = grants.iter().map(|grant| &*grant.facts.label).collect();
+        assert_eq!(labels, ["kept"], "seed {seed}");
+        assert_eq!(grants[0].usage().calls, 3, "seed {seed}");
+        assert!(after.grants().open(&token.text()).is_ok(), "seed {seed}");
+        let refused = after.grants().open(&forgotten.text());
+        assert_eq!(code(refused), Code::BadCredential, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_was_used_is_written_down_in_time_without_being_asked() {
+    /// Far away: it only catches a thread that never writes.
+    const HANGS: Duration = Duration::from_secs(120);
+    let world = World::new();
+    world.store().start_books().unwrap();
+    let authority = issue(&world, &owner(), |_| {});
+    authority.enter().unwrap();
+    let stored = || {
+        world.store().inner().catalog.grants().unwrap().grants[0]
+            .2
+            .calls
+    };
+    let start = Instant::now();
+    while stored() == 0 {
+        assert!(start.elapsed() < HANGS, "nothing was written down");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(stored(), 1);
+    world.store().close();
 }
 
 #[test]
