@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use carrack_client::{Address, Client, ImportOptions, ImportOutcome, ImportReport, Session};
+use carrack_client::{Address, Client, ImportOptions, ImportOutcome, ImportReport, Scope, Session};
 use carrack_store::{DataFolder, Owner, Settings, StoreSettings};
 
 /// A way to a store.
@@ -12,9 +12,11 @@ pub(crate) enum Door {
     InProcess,
     /// The data folder's unix socket.
     Unix,
+    /// A TCP socket on loopback, with the token of a grant that allows everything.
+    Tcp,
 }
 
-pub(crate) const DOORS: [Door; 2] = [Door::InProcess, Door::Unix];
+pub(crate) const DOORS: [Door; 3] = [Door::InProcess, Door::Unix, Door::Tcp];
 
 /// A running store with a client at one of its doors.
 pub(crate) struct Store {
@@ -39,7 +41,7 @@ impl Store {
 
     async fn start(folder: tempfile::TempDir, door: Door, settings: StoreSettings) -> Self {
         let owner = start(folder.path(), settings);
-        let session = connect(&owner, door).await.login("");
+        let session = connect(&owner, door).await;
         Self {
             session,
             owner,
@@ -78,6 +80,7 @@ fn start(folder: &Path, store: StoreSettings) -> Owner {
     Owner::start(
         &DataFolder::new(folder),
         &Settings {
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
             workers: 2,
             store,
             ..Settings::default()
@@ -86,15 +89,28 @@ fn start(folder: &Path, store: StoreSettings) -> Owner {
     .unwrap()
 }
 
-async fn connect(owner: &Owner, door: Door) -> Client {
+async fn connect(owner: &Owner, door: Door) -> Session {
     let address = owner.addresses().iter().find(|address| match door {
         Door::InProcess => false,
         Door::Unix => matches!(address, Address::Unix(_)),
+        Door::Tcp => matches!(address, Address::Tcp(_)),
     });
-    match address {
-        None => owner.client().unwrap(),
-        Some(address) => Client::connect(address).await.unwrap(),
+    let Some(address) = address else {
+        return owner.client().unwrap().login("");
+    };
+    let client = Client::connect(address).await.unwrap();
+    match door {
+        Door::Tcp => client.restore(&token(owner).await),
+        Door::InProcess | Door::Unix => client.login(""),
     }
+}
+
+/// Returns a token for everything.
+async fn token(owner: &Owner) -> String {
+    let session = owner.client().unwrap().login("");
+    let scope = Scope::all().never_expires();
+    let issued = session.grants().issue(scope, "everything").await.unwrap();
+    issued.grant.save("").await.unwrap().0
 }
 
 /// Runs a test body once for each door.

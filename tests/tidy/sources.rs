@@ -13,7 +13,7 @@ fn sources() -> Vec<(String, String)> {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() && name != "target" && name != "wire" && name != "node_modules" {
                 collect(&path, files);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if name.ends_with(".rs") && !name.ends_with("_capnp.rs") {
                 files.push(path);
             }
         }

@@ -39,8 +39,10 @@ pub async fn serve(gateway: Gateway, output: Output) -> io::Result<()> {
     let output = tokio::fs::File::from_std(output.0);
     let starting = gateway.serve::<(Stdin, tokio::fs::File), _, _>((stdin(), output));
     let running = tokio::select! {
-        running = starting => running,
+        // Signals first: they must have their handlers before the client has its first answer.
+        biased;
         ended = &mut end => return ended,
+        running = starting => running,
     };
     let running = match running {
         Ok(running) => running,
