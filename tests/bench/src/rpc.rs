@@ -404,7 +404,7 @@ fn imports(scratch: &Path, car: &[u8]) -> Result<ImportRound> {
         let server = Server::start(Program::Carrack, folder.path(), None)?;
         let mut place = server.place(door);
         if slow {
-            place = Place::Tcp(Delay::start(tcp_of(&server)?, RTT)?.address);
+            place = slow_line(&server)?;
         }
         let rate = upload::rate(&place, car)?;
         server.end()?;
@@ -422,18 +422,18 @@ fn imports(scratch: &Path, car: &[u8]) -> Result<ImportRound> {
     })
 }
 
-fn tcp_of(server: &Server) -> Result<std::net::SocketAddr> {
+/// Returns the way to a server's port through a line that is slow.
+fn slow_line(server: &Server) -> Result<Place> {
     match server.place(Door::Tcp) {
-        Place::Tcp(address) => Ok(address),
+        Place::Tcp(address, token) => Ok(Place::Tcp(Delay::start(address, RTT)?.address, token)),
         Place::Unix(path) => bail!("{} is no port", path.display()),
     }
 }
 
 fn chains(corpus: &Corpus, sizes: &RpcSizes) -> Result<Chains> {
     let server = corpus.start(Program::Carrack, None)?;
-    let slow = Delay::start(tcp_of(&server)?, RTT)?;
     chain::measure(
-        &Place::Tcp(slow.address),
+        &slow_line(&server)?,
         &corpus.keys[&Payload::Record],
         sizes.chains,
     )

@@ -26,9 +26,28 @@ pub(crate) async fn login(place: &Place) -> Result<session::Client> {
     Ok(request.send().promise.await?.get()?.get_session()?)
 }
 
-/// Returns what to log in with: whoever reaches the door owns the store.
-pub(crate) fn credential(_place: &Place) -> &'static str {
-    ""
+/// Returns what to log in with: a token over TCP; whoever reaches the unix socket owns the store.
+pub(crate) fn credential(place: &Place) -> &str {
+    match place {
+        Place::Unix(_) => "",
+        Place::Tcp(_, token) => token,
+    }
+}
+
+/// Makes a grant of all that may be done here and returns a token of it.
+pub(crate) async fn issue_token(place: &Place) -> Result<String> {
+    let session = login(place).await?;
+    let about = session.about_request().send().promise.await?;
+    let grants = session.grants_request().send().pipeline.get_grants();
+    let mut request = grants.issue_request();
+    let mut params = request.get();
+    params.set_label("bench");
+    params.set_scope(about.get()?.get_about()?.get_scope()?)?;
+    let grant = request.send().pipeline.get_grant();
+    let mut request = grant.save_request();
+    request.get().set_label("bench");
+    let saved = request.send().promise.await?;
+    Ok(saved.get()?.get_token()?.to_string()?)
 }
 
 /// How a record is asked for.

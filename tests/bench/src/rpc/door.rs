@@ -34,10 +34,10 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
-    pub(crate) fn place(&self, door: Door) -> Place {
+    pub(crate) fn place(&self, door: Door, token: &str) -> Place {
         match door {
             Door::Unix => Place::Unix(self.unix.clone()),
-            Door::Tcp => Place::Tcp(self.tcp),
+            Door::Tcp => Place::Tcp(self.tcp, token.to_owned()),
         }
     }
 }
@@ -46,7 +46,8 @@ impl Doors {
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     Unix(PathBuf),
-    Tcp(SocketAddr),
+    /// And what to log in with there; empty at a peer that has no login.
+    Tcp(SocketAddr, String),
 }
 
 impl Place {
@@ -54,7 +55,7 @@ impl Place {
     pub(crate) fn address(&self) -> carrack_client::Address {
         match self {
             Self::Unix(path) => carrack_client::Address::Unix(path.clone()),
-            Self::Tcp(address) => carrack_client::Address::Tcp(*address),
+            Self::Tcp(address, _) => carrack_client::Address::Tcp(*address),
         }
     }
 }
@@ -68,7 +69,7 @@ pub(crate) type Stream = Box<dyn Io>;
 pub(crate) async fn connect(place: &Place) -> Result<Stream> {
     Ok(match place {
         Place::Unix(path) => Box::new(UnixStream::connect(path).await?),
-        Place::Tcp(address) => {
+        Place::Tcp(address, _) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             Box::new(stream)

@@ -16,7 +16,9 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::task::LocalSet;
 
+use super::carrack::issue_token;
 use super::door::{Door, Doors, Listeners, Place};
+use super::load::block_on;
 use super::{echo, grpc, http};
 use crate::engine::opened_in;
 use crate::task::Task;
@@ -118,6 +120,8 @@ pub(crate) struct Server {
     /// Open until the end: its last line goes there.
     _stdout: BufReader<ChildStdout>,
     doors: Doors,
+    /// For its port, where it asks for one.
+    token: String,
     clock: ClockId,
 }
 
@@ -145,9 +149,16 @@ impl Server {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         stdout.read_line(&mut line)?;
-        let Ok(doors) = serde_json::from_str(&line) else {
+        let Ok(doors) = serde_json::from_str::<Doors>(&line) else {
             drop(stdin);
             bail!("{program:?} did not start ({})", child.wait()?);
+        };
+        let token = match program {
+            Program::Carrack => {
+                let unix = doors.place(Door::Unix, "");
+                block_on(async { issue_token(&unix).await })?
+            }
+            _ => String::new(),
         };
         let pid = Pid::from_raw(i32::try_from(child.id())?);
         Ok(Self {
@@ -156,11 +167,12 @@ impl Server {
             stdin,
             _stdout: stdout,
             doors,
+            token,
         })
     }
 
     pub(crate) fn place(&self, door: Door) -> Place {
-        self.doors.place(door)
+        self.doors.place(door, &self.token)
     }
 
     /// Returns the CPU time of all its threads so far, those that have ended among them.
