@@ -23,6 +23,8 @@ pub(crate) struct Store {
     pub(crate) session: Session,
     pub(crate) owner: Owner,
     pub(crate) folder: tempfile::TempDir,
+    /// What TCP asks for.
+    token: Option<String>,
 }
 
 impl Store {
@@ -31,21 +33,30 @@ impl Store {
     }
 
     pub(crate) async fn open_with(door: Door, settings: StoreSettings) -> Self {
-        Self::start(tempfile::tempdir().unwrap(), door, settings).await
+        Self::start(tempfile::tempdir().unwrap(), door, settings, None).await
     }
 
     /// Starts on a folder that there is.
     pub(crate) async fn on(folder: tempfile::TempDir, door: Door) -> Self {
-        Self::start(folder, door, StoreSettings::default()).await
+        Self::start(folder, door, StoreSettings::default(), None).await
     }
 
-    async fn start(folder: tempfile::TempDir, door: Door, settings: StoreSettings) -> Self {
+    async fn start(
+        folder: tempfile::TempDir,
+        door: Door,
+        settings: StoreSettings,
+        token: Option<String>,
+    ) -> Self {
         let owner = start(folder.path(), settings);
-        let session = connect(&owner, door).await;
+        let token = match (door, token) {
+            (Door::Tcp, None) => Some(new_token(&owner).await),
+            (_, token) => token,
+        };
         Self {
-            session,
+            session: connect(&owner, door, token.as_deref()).await,
             owner,
             folder,
+            token,
         }
     }
 
@@ -55,10 +66,11 @@ impl Store {
             session,
             owner,
             folder,
+            token,
         } = self;
         drop(session);
         owner.shutdown();
-        Self::on(folder, door).await
+        Self::start(folder, door, StoreSettings::default(), token).await
     }
 
     /// Returns the files of the folder that hold data, with their lengths.
@@ -89,7 +101,7 @@ fn start(folder: &Path, store: StoreSettings) -> Owner {
     .unwrap()
 }
 
-async fn connect(owner: &Owner, door: Door) -> Session {
+async fn connect(owner: &Owner, door: Door, token: Option<&str>) -> Session {
     let address = owner.addresses().iter().find(|address| match door {
         Door::InProcess => false,
         Door::Unix => matches!(address, Address::Unix(_)),
@@ -99,14 +111,14 @@ async fn connect(owner: &Owner, door: Door) -> Session {
         return owner.client().unwrap().login("");
     };
     let client = Client::connect(address).await.unwrap();
-    match door {
-        Door::Tcp => client.restore(&token(owner).await),
-        Door::InProcess | Door::Unix => client.login(""),
+    match token {
+        Some(token) => client.restore(token),
+        None => client.login(""),
     }
 }
 
 /// Returns a token for everything.
-async fn token(owner: &Owner) -> String {
+async fn new_token(owner: &Owner) -> String {
     let session = owner.client().unwrap().login("");
     let scope = Scope::all().never_expires();
     let issued = session.grants().issue(scope, "everything").await.unwrap();

@@ -712,6 +712,7 @@ fn the_audit_log_tells_who_did_what_and_no_token() {
             session,
             owner,
             folder,
+            ..
         } = store;
         drop(session);
         owner.shutdown();
