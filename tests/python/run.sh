@@ -2,12 +2,9 @@
 # Has Python speak to a carrack binary: pycapnp, with nothing of Carrack's but the schema.
 #   run.sh [-t NAME]... CARRACK_BINARY KIT_GEN...
 # KIT_GEN is the command that generates repos: the example `gen` of carrack-tests, or what runs it. NAME is a module of tests
-# here, or `tcp`, which runs those of `reading`, `streams` and `faults` over TCP with a token; without -t all run but the pending
-# ones. Needs Python 3.9 or newer; installs python3-venv where it is missing (Debian, as root). Everything it starts it ends.
+# here, or `tcp`, which runs those of `reading`, `streams` and `faults` over TCP with a token; without -t all run. Needs Python 3.9 or newer; installs python3-venv where it is missing (Debian, as root). Everything it starts it ends.
 set -euo pipefail
 
-# Written against the schema, ahead of the server: an entry goes when the server can do it.
-pending=(test_query tcp)
 everything=(test_readme test_reading test_streams test_faults test_grants test_query test_store tcp)
 
 names=()
@@ -25,14 +22,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
 
-is_pending() {
-    [[ " ${pending[*]} " == *" $1 "* ]]
-}
-if [ ${#names[@]} -eq 0 ]; then
-    for name in "${everything[@]}"; do
-        if is_pending "$name"; then echo "pending: $name"; else names+=("$name"); fi
-    done
-fi
+[ ${#names[@]} -gt 0 ] || names=("${everything[@]}")
 
 make_venv() {
     python3 -m venv "$1" >/dev/null 2>&1

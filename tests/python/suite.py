@@ -46,8 +46,8 @@ def door_of(server, door):
     if door == "unix":
         return server.unix, ""
     token = server.command(
-        *("grant", "create", "--label", "python", "--repos", "*", "--expires", "1h"),
-        *("--may", "read,list,prove,export,import,delete,grant,maintain"),
+        *("grant", "create", "--label", "python", "--repos", "all", "--collections", "all"),
+        *("--may", "all", "--expires", "1h"),
     )
     return server.tcp, token.strip().splitlines()[-1]
 

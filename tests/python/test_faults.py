@@ -87,9 +87,10 @@ async def test_a_message_that_is_too_long_ends_its_connection_only(place):
     async with carrack.connect(place.address) as gate:
         session = gate.login(place.credential).session
         longest = (await session.about()).about.messageBytesMax
-        with fails("DISCONNECTED", ""):
+        # The server says why before it hangs up; a socket that is closed already may be met first.
+        with fails("DISCONNECTED", None):
             await gate.login("x" * (longest + 8))
-        with fails("DISCONNECTED", ""):
+        with fails("DISCONNECTED", None):
             await session.about()
     async with place.session() as session:
         assert (await session.about()).about.messageBytesMax == longest
