@@ -2,10 +2,15 @@
 //!
 //! Whoever owns a data folder may end while the gateway runs. A call that meets the loss is repeated once on a new
 //! session if it only reads; a write is not, since it may have taken effect.
+//!
+//! A connection has one authority: that of the gateway itself, or that of a token which was given to it. Over HTTP each
+//! live grant has its own, so no agent can hold up another one's answers, or reach what another one may.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use carrack_client::{Address, Client, Error, Session, Store};
+use carrack_client::{About, Address, Client, Error, Session, Store};
 use carrack_schema::Code;
 use tokio::sync::Mutex;
 
@@ -28,9 +33,30 @@ pub struct Connection(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    backend: Backend,
+    backend: Arc<Backend>,
+    authority: Authority,
     /// Held while connecting, so that many calls that meet a loss make one new session.
     live: Mutex<Live>,
+    /// Calls that were answered: each shows that the authority was good at that time.
+    answered: AtomicU64,
+}
+
+/// As whom the gateway talks to the store.
+enum Authority {
+    /// As what its way to the store makes it; by the folder's own socket that is the owner.
+    Own,
+    /// As the holder of a token.
+    Token(String),
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A token opens its grant for whoever reads it in a log.
+        f.write_str(match self {
+            Self::Own => "Own",
+            Self::Token(_) => "Token",
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -43,10 +69,22 @@ struct Live {
 impl Connection {
     /// Names a store; nothing is opened before [`session`](Self::session).
     pub fn new(backend: Backend) -> Self {
+        Self::of(Arc::new(backend), Authority::Own)
+    }
+
+    fn of(backend: Arc<Backend>, authority: Authority) -> Self {
         Self(Arc::new(Inner {
             backend,
+            authority,
             live: Mutex::default(),
+            answered: AtomicU64::new(0),
         }))
+    }
+
+    /// Names the same store for the holder of a token, over an RPC connection of its own; nothing is opened yet.
+    #[must_use]
+    pub fn restored(&self, token: &str) -> Self {
+        Self::of(self.0.backend.clone(), Authority::Token(token.to_owned()))
     }
 
     /// Returns the session, made now if there is none.
@@ -62,7 +100,11 @@ impl Connection {
         if let Some(session) = &live.session {
             return Ok((session.clone(), live.generation));
         }
-        let session = self.0.backend.client().await?.login("");
+        let client = self.0.backend.client().await?;
+        let session = match &self.0.authority {
+            Authority::Own => client.login(""),
+            Authority::Token(token) => client.restore(token),
+        };
         live.session = Some(session.clone());
         live.generation += 1;
         Ok((session, live.generation))
@@ -75,6 +117,15 @@ impl Connection {
         }
     }
 
+    /// Returns what the store is and what this connection's authority may.
+    ///
+    /// # Errors
+    /// `badCredential`, `revoked` or `expired` if that authority is none any more, and if the store cannot be reached.
+    pub async fn about(&self) -> Result<About, Error> {
+        self.ask(|session| async move { session.about().await })
+            .await
+    }
+
     /// Reads, and reads again on a new session if this one turns out to be lost.
     ///
     /// # Errors
@@ -83,15 +134,28 @@ impl Connection {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        self.ask(|session| read(session.store())).await
+    }
+
+    /// As [`read`](Self::read), of the session.
+    ///
+    /// # Errors
+    /// Those of `ask`, and if the store cannot be reached.
+    pub(crate) async fn ask<T, F>(&self, ask: impl Fn(Session) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let (session, generation) = self.current().await?;
-        match read(session.store()).await {
+        let answer = match ask(session).await {
             Err(error) if error.code() == Code::Unavailable => {
                 tracing::info!(%error, "the store is gone; connecting again");
                 self.give_up(generation).await;
-                read(self.session().await?.store()).await
+                ask(self.session().await?).await
             }
             answer => answer,
-        }
+        };
+        self.note(&answer);
+        answer
     }
 
     /// Writes once. A lost session is given up, so that the next call makes a new one.
@@ -109,13 +173,25 @@ impl Connection {
         {
             self.give_up(generation).await;
         }
+        self.note(&answer);
         answer
+    }
+
+    fn note<T>(&self, answer: &Result<T, Error>) {
+        if answer.is_ok() {
+            self.0.answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many calls were answered. If there are more than before, the authority was good in between.
+    pub fn answered(&self) -> u64 {
+        self.0.answered.load(Ordering::Relaxed)
     }
 
     /// Closes the session and, if this process owns the store, ends serving it. Blocks until that is done.
     pub async fn shutdown(&self) {
         self.0.live.lock().await.session = None;
-        match &self.0.backend {
+        match &*self.0.backend {
             Backend::Listening(_) => {}
             #[cfg(feature = "embedded")]
             Backend::Folder(folder) => folder.shutdown().await,
@@ -130,5 +206,18 @@ impl Backend {
             #[cfg(feature = "embedded")]
             Self::Folder(folder) => folder.client().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let backend = Backend::Listening("127.0.0.1:1".parse().unwrap());
+        let connection = Connection::new(backend).restored("carrack_secret");
+        let shown = format!("{connection:?}");
+        assert!(!shown.contains("secret"), "{shown}");
     }
 }

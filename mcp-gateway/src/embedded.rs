@@ -46,29 +46,34 @@ impl Folder {
         })
     }
 
-    /// Returns a client of the folder's owner, which is this process if there is no other.
+    /// Returns a client of the folder's owner, which is this process if there is no other. Each has a connection of its
+    /// own: within this process a pipe, else by the folder's socket.
     ///
     /// # Errors
     /// If the folder cannot be used.
     pub async fn client(&self) -> Result<Client, Error> {
+        // Held while opening, so that this process does not compete with itself for the folder.
+        let mut owner = self.owner.clone().lock_owned().await;
+        if let Some(owner) = &*owner {
+            return owner.client().map_err(foreign);
+        }
         let settings = Settings {
             workers: std::thread::available_parallelism()
                 .map_or(1, usize::from)
                 .min(WORKERS_MAX),
             ..Settings::default()
         };
-        let (folder, owner, runtime) = (self.folder.clone(), self.owner.clone(), Handle::current());
+        let (folder, runtime) = (self.folder.clone(), Handle::current());
         // Opening reads the disk; other calls go on meanwhile.
         let opened = tokio::task::spawn_blocking(move || {
             let (client, opened) = runtime.block_on(carrack_store::open(&folder, &settings))?;
             if let Opened::Owned(new) = opened {
-                *owner.blocking_lock() = Some(new);
+                *owner = Some(new);
             }
             Ok(client)
         });
         match opened.await {
-            Ok(client) => client
-                .map_err(|error: carrack_store::Error| Error::new(error.code(), error.chain())),
+            Ok(client) => client.map_err(foreign),
             Err(error) => Err(Error::new(Code::Internal, error.to_string())),
         }
     }
@@ -86,4 +91,8 @@ impl Folder {
             let _ended = tokio::task::spawn_blocking(move || owner.shutdown()).await;
         }
     }
+}
+
+fn foreign(error: carrack_store::Error) -> Error {
+    Error::new(error.code(), error.chain())
 }
