@@ -29,7 +29,9 @@ Examples:
   carrack-mcp demo                          see what an agent sees, on a shipped sample
   carrack-mcp                               serve one client on stdin and stdout
   carrack-mcp --read-only --data /srv/at    without at_import
-  carrack-mcp --http 127.0.0.1:8080         serve http://127.0.0.1:8080/mcp
+  carrack-mcp --http 127.0.0.1:8080         serve http://127.0.0.1:8080/mcp, and tell the
+                                            owner's token; `carrack grant create`
+                                            makes narrower ones
 
 For an MCP client's settings:
   {\"mcpServers\": {\"carrack\": {\"command\": \"carrack-mcp\", \"args\": []}}}
@@ -48,10 +50,22 @@ struct Global {
     #[cfg_attr(feature = "embedded", arg(conflicts_with = "data"))]
     #[arg(long, global = true, env = "CARRACK_STORE", value_name = "ADDR")]
     store: Option<Address>,
-    /// Serve streamable HTTP there (a loopback IP:PORT, port 0 takes a free one) instead of stdin and stdout
+    /// Serve streamable HTTP there (IP:PORT, port 0 takes a free one) instead of stdin and stdout, for holders of tokens
     #[cfg(feature = "http")]
     #[arg(long, value_name = "ADDR")]
     http: Option<std::net::SocketAddr>,
+    /// Name by which HTTP clients may call this gateway, beside this machine's own (HOST or HOST:PORT; repeatable)
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "HOST", requires = "http")]
+    allowed_host: Vec<String>,
+    /// Web site whose pages may call this gateway, beside its own (such as https://app.example.org; repeatable)
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "ORIGIN", requires = "http")]
+    allowed_origin: Vec<String>,
+    /// Over HTTP, let whoever shows no token do what the owner may: every program on this machine
+    #[cfg(feature = "http")]
+    #[arg(long, requires = "http")]
+    tokenless: bool,
     /// Offer no tool that writes
     #[arg(long)]
     read_only: bool,
@@ -143,18 +157,19 @@ fn serve(global: &Global) -> Result<(), Error> {
     };
     start_logging();
     let connection = Connection::new(global.backend()?);
-    let gateway = Gateway::new(connection.clone(), global.policy(http.is_some())?);
+    let policy = global.policy(http.is_some())?;
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let served = async {
             #[cfg(feature = "http")]
             if let Some(address) = http {
-                return serve_http(gateway, address).await;
+                return serve_http(global, connection.clone(), policy, address).await;
             }
             #[cfg(feature = "stdio")]
             if let Some(output) = output {
                 // A store that cannot be opened is better known at start than from the first call.
                 connection.session().await?;
+                let gateway = Gateway::new(connection.clone(), policy);
                 return Ok(crate::transport::stdio::serve(gateway, output).await?);
             }
             Err(Error::new(
@@ -187,22 +202,29 @@ fn serve(global: &Global) -> Result<(), Error> {
 }
 
 #[cfg(feature = "http")]
-async fn serve_http(gateway: Gateway, address: std::net::SocketAddr) -> Result<(), Error> {
-    use crate::transport::http;
+async fn serve_http(
+    global: &Global,
+    connection: Connection,
+    policy: Policy,
+    address: std::net::SocketAddr,
+) -> Result<(), Error> {
+    use crate::transport::http::{Options, Server};
 
-    http::check(address).map_err(|error| Error::new(Code::InvalidArgument, error.to_string()))?;
-    gateway.connection().session().await?;
-    let listener = http::bind(address).await.map_err(|error| {
-        Error::new(
-            Code::Unavailable,
-            format!("cannot listen on {address}: {error}"),
-        )
-    })?;
-    note(&format!(
-        "listening on http://{}/mcp",
-        listener.local_addr()?
-    ));
-    Ok(http::serve(gateway, listener).await?)
+    let options = Options {
+        hosts: global.allowed_host.clone(),
+        origins: global.allowed_origin.clone(),
+        tokenless: global.tokenless,
+    };
+    let server = Server::open(connection, policy, address, &options).await?;
+    if options.tokenless {
+        note("no token is asked for: every program on this machine may do what the owner may");
+    } else if let Some(token) = server.owner_token() {
+        note(&format!("the owner's token for this run: {token}"));
+    } else {
+        note("callers bring tokens of the store's grants");
+    }
+    note(&format!("listening on http://{}/mcp", server.address()?));
+    Ok(server.serve().await?)
 }
 
 #[cfg(any(feature = "stdio", feature = "http"))]

@@ -7,6 +7,7 @@
 //! the features `stdio`, `http` and `embedded`. Nothing here prints to stdout: there, it is the protocol's.
 
 pub mod answer;
+pub mod calls;
 pub mod cli;
 pub mod connection;
 #[cfg(all(feature = "embedded", feature = "stdio"))]

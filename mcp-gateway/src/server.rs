@@ -10,6 +10,7 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
+use crate::calls::{Calls, Outcome};
 use crate::connection::Connection;
 use crate::tools;
 
@@ -39,6 +40,7 @@ struct Inner {
     connection: Connection,
     policy: Policy,
     tools: Vec<Tool>,
+    calls: Arc<Calls>,
 }
 
 /// For the model, once a session: how answers are to be read.
@@ -50,11 +52,17 @@ snapshot at the named rev, not the live network.";
 impl Gateway {
     /// Makes a gateway.
     pub fn new(connection: Connection, policy: Policy) -> Self {
+        Self::counting(connection, policy, Arc::default())
+    }
+
+    /// Makes a gateway whose calls are counted with those of others.
+    pub fn counting(connection: Connection, policy: Policy, calls: Arc<Calls>) -> Self {
         let tools = tools::definitions(&policy);
         Self(Arc::new(Inner {
             connection,
             policy,
             tools,
+            calls,
         }))
     }
 
@@ -121,7 +129,10 @@ impl ServerHandler for Gateway {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Inner {
-            connection, policy, ..
+            connection,
+            policy,
+            calls,
+            ..
         } = &*self.0;
         let token = context.meta.get_progress_token();
         let caller = Caller {
@@ -133,10 +144,21 @@ impl ServerHandler for Gateway {
         let answer = tokio::select! {
             answer = call => answer,
             () = context.ct.cancelled() => {
+                if self.get_tool(&request.name).is_some() {
+                    calls.count(&request.name, Outcome::Cancelled);
+                }
                 tracing::debug!(tool = %request.name, "call cancelled");
                 return Err(ErrorData::internal_error("the call was cancelled", None));
             }
         };
+        calls.count(
+            &request.name,
+            match &answer {
+                Some(Ok(_)) => Outcome::Answered,
+                Some(Err(refusal)) => Outcome::Refused(refusal.code()),
+                None => Outcome::Unknown,
+            },
+        );
         let result = match answer {
             Some(Ok(answer)) => CallToolResult::from(answer),
             Some(Err(refusal)) => CallToolResult::from(refusal),

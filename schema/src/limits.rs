@@ -369,3 +369,36 @@ pub const ANSWER_BYTES_DEFAULT: usize = 8 * KIB;
 pub const ANSWER_BYTES_MAX: usize = 64 * KIB;
 /// Most references in one `at_get`.
 pub const REFS_MAX: usize = 50;
+
+// --- MCP over HTTP
+
+/// Grants that a gateway serves at once, each over an RPC connection of its own: two gateways fit beside each other into
+/// what a store takes from one address.
+pub const CONNECTIONS_PER_GATEWAY_MAX: usize = CONNECTIONS_PEER_MAX / 2;
+/// Seconds after which a grant's RPC connection that nobody uses is closed. Its next request makes another.
+pub const CONNECTION_IDLE_SECONDS_MAX: u64 = 300;
+/// Tokens that a gateway has not met before which it shows to the store at the same time. Each takes a connection, beside
+/// those of live grants, and a thread; so whoever guesses tokens takes no more than these.
+pub const RESTORES_MAX: usize = 8;
+/// Requests that wait for one of those to end; further ones are refused as too many.
+pub const RESTORES_WAITING_MAX: usize = 64;
+/// HTTP connections at once. Each holds a request's head and an answer, below 1 MiB together as a rule.
+pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
+/// Seconds in which the head of a request must have come; also the longest that a connection is kept without one.
+pub const HTTP_HEAD_SECONDS_MAX: u64 = 60;
+/// Longest body of a request: a plan with all the at-URIs that its steps may name.
+pub const HTTP_BODY_BYTES_MAX: usize = MIB;
+/// Seconds in which the body of a request must have come.
+pub const HTTP_BODY_SECONDS_MAX: u64 = 30;
+/// Requests of one token in each second; as many may come at once after a quiet second. The owner's are not counted. What
+/// a grant's scope says is counted by the store, beside this.
+pub const HTTP_REQUESTS_PER_SECOND: u32 = 100;
+/// Bytes of answers to one token in each second, over time: an answer that is begun is given whole, and paid for by
+/// waiting.
+pub const HTTP_BYTES_PER_SECOND: u32 = 4 << 20;
+/// Requests of one token under way at once, answers that are streamed among them.
+pub const HTTP_UNDER_WAY_MAX: usize = 64;
+/// Seconds that a gateway which is told to end waits for answers under way.
+pub const HTTP_GOODBYE_SECONDS_MAX: u64 = 10;
+/// Longest token that is shown to the store; its own have 56 characters.
+pub const TOKEN_BYTES_MAX: usize = 256;

@@ -19,7 +19,7 @@ sample="$here/../../sample"
 node sdk.mjs "$binary" "$work/data" "$sample"
 node client.mjs "$binary" "$work/data"
 
-"$binary" --data "$work/data" --http 127.0.0.1:0 2>"$work/log" &
+"$binary" --data "$work/data" --http 127.0.0.1:0 --tokenless 2>"$work/log" &
 server=$!
 url=
 for _ in $(seq 200); do

@@ -78,3 +78,41 @@ fn an_address_that_others_reach_is_refused() {
     );
     assert!(output.stdout.is_empty());
 }
+
+/// An allowed site's page may use the answer; the others are not answered at all.
+#[test]
+fn hosts_and_sites_are_added_by_name() {
+    let data = folder();
+    let flags = [
+        "--allowed-host",
+        "archive.example:443",
+        "--allowed-origin",
+        "https://app.example",
+    ];
+    let gateway = Http::start(data.path(), &flags);
+    let site = ("Origin", "https://app.example");
+    for (headers, status) in [
+        (vec![("Host", "archive.example:443")], 200),
+        (vec![("Host", "archive.example:444")], 403),
+        (vec![site], 200),
+        (vec![("Origin", "https://app.example:444")], 403),
+    ] {
+        let response = gateway.post(&hello(), &headers);
+        assert_eq!(response.status, status, "{headers:?}: {response:?}");
+        let shared = response.header("access-control-allow-origin");
+        let expected = (status == 200 && headers[0] == site).then(|| site.1.to_owned());
+        assert_eq!(shared, expected, "{headers:?}");
+    }
+    let preflight = format!(
+        "OPTIONS /mcp HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nOrigin: {}\r\nAccess-Control-Request-Method: POST\r\n\r\n",
+        gateway.port, site.1
+    );
+    let mut answer = [0; 4096];
+    let read = std::io::Read::read(&mut gateway.open(&preflight), &mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).to_lowercase();
+    assert!(answer.starts_with("http/1.1 204"), "{answer}");
+    assert!(
+        answer.contains("access-control-allow-headers: authorization"),
+        "{answer}"
+    );
+}

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+mod grants;
 mod http;
-pub(crate) use http::Http;
+pub(crate) use grants::{Issuer, reading};
+pub(crate) use http::{Http, Response, message};
 
 /// How long an answer may take on a busy machine before a test calls it lost.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::Receiver;
 
 use serde_json::{Value, json};
@@ -14,8 +15,10 @@ use super::{PATIENCE, command, logged, reader, signal, wait};
 pub(crate) struct Http {
     child: Child,
     /// Kept open by those who want to read it.
-    log: Option<Receiver<String>>,
+    log: Option<Mutex<Receiver<String>>>,
     pub(crate) port: u16,
+    /// The owner's token for this run, where tokens are asked for.
+    pub(crate) owner: String,
 }
 
 /// An HTTP answer.
@@ -37,6 +40,11 @@ impl Http {
 
     /// Starts a gateway whose log is read.
     pub(crate) fn logging(data: &Path, arguments: &[&str], level: &str) -> Self {
+        Self::asking(data, &[&["--tokenless"], arguments].concat(), level)
+    }
+
+    /// Starts a gateway that asks for tokens, and whose log is read.
+    pub(crate) fn asking(data: &Path, arguments: &[&str], level: &str) -> Self {
         let mut child = command(data, &[&["--http", "127.0.0.1:0"], arguments].concat())
             .env("CARRACK_LOG", level)
             .stdin(Stdio::null())
@@ -45,11 +53,14 @@ impl Http {
             .spawn()
             .unwrap();
         let log = reader(child.stderr.take().unwrap());
-        let mut line = String::new();
+        let (mut line, mut owner) = (String::new(), String::new());
         while !line.starts_with("listening on ") {
             line = log
                 .recv_timeout(PATIENCE)
                 .expect("it says where it listens");
+            if let Some(token) = line.strip_prefix("the owner's token for this run: ") {
+                owner = token.to_owned();
+            }
         }
         let port = line
             .strip_prefix("listening on http://127.0.0.1:")
@@ -57,13 +68,18 @@ impl Http {
             .unwrap_or_else(|| panic!("{line}"))
             .parse()
             .unwrap();
-        let log = Some(log);
-        Self { child, log, port }
+        let log = Some(Mutex::new(log));
+        Self {
+            child,
+            log,
+            port,
+            owner,
+        }
     }
 
     /// Waits for a line of its log that holds this text.
     pub(crate) fn logged(&self, text: &str) {
-        logged(self.log.as_ref().unwrap(), text);
+        logged(&self.log.as_ref().unwrap().lock().unwrap(), text);
     }
 
     /// Sends a request and returns the connection, from which the answer is still to be read.
@@ -108,6 +124,42 @@ impl Http {
         format!("{head}\r\n{body}")
     }
 
+    /// Sends a message with a token, as a client of 2025-11-25.
+    pub(crate) fn post_as(&self, token: &str, method: &str, params: Value) -> Response {
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("MCP-Protocol-Version", "2025-11-25"),
+            ("Authorization", &bearer),
+        ];
+        self.post(&message(method, params), &headers)
+    }
+
+    /// Calls a tool with a token that is good, and returns the result.
+    pub(crate) fn call_as(&self, token: &str, tool: &str, arguments: Value) -> Value {
+        let params = json!({ "name": tool, "arguments": arguments });
+        let response = self.post_as(token, "tools/call", params);
+        assert_eq!(response.status, 200, "{response:?}");
+        let answer: Value = serde_json::from_str(&response.body).unwrap();
+        answer["result"].clone()
+    }
+
+    /// Asks for a page, with these further headers.
+    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n", self.port);
+        for (name, value) in headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        self.raw(&format!("{head}\r\n"))
+    }
+
+    /// Ends it and returns what it logged since it said where it listens.
+    pub(crate) fn end_and_log(mut self) -> String {
+        let log = self.log.take().unwrap().into_inner().unwrap();
+        signal(&self.child, "-TERM");
+        assert!(wait(&mut self.child).success());
+        log.iter().map(|line| line + "\n").collect()
+    }
+
     /// Calls a tool as a client of 2025-11-25.
     pub(crate) fn call(&self, tool: &str, arguments: Value) -> Value {
         let message = json!({
@@ -123,6 +175,24 @@ impl Http {
         signal(&self.child, "-TERM");
         wait(&mut self.child)
     }
+}
+
+impl Response {
+    /// Returns the value of a header, which is there once.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let mut values = self.head.lines().filter_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then(|| value.to_owned())
+        });
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name}");
+        value
+    }
+}
+
+/// Returns a request of JSON-RPC.
+pub(crate) fn message(method: &str, params: Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })
 }
 
 impl Drop for Http {

@@ -1,0 +1,395 @@
+//! [`Holder`]: a live grant, with the one RPC connection that serves it; [`Holders`]: all of them.
+//!
+//! A holder's gateway has its connection and no other, so that nothing behind a tool leads further than the token which
+//! the request showed. A gateway of one's own also means that no agent waits for what another one does not read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use carrack_client::{Error, Operations, Scope};
+use carrack_schema::Code;
+use carrack_schema::limits::{
+    CONNECTION_IDLE_SECONDS_MAX, CONNECTIONS_PER_GATEWAY_MAX, HTTP_BYTES_PER_SECOND,
+    HTTP_REQUESTS_PER_SECOND, HTTP_UNDER_WAY_MAX, RESTORES_MAX, RESTORES_WAITING_MAX,
+};
+use data_encoding::BASE64URL_NOPAD;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::meter::Connections;
+use super::rate::Rate;
+use super::refusal::{Refusal, SCOPE};
+use super::table::{Key, Table};
+use crate::calls::Calls;
+use crate::connection::Connection;
+use crate::server::{Gateway, Policy};
+
+/// Whoever shows the token of a live grant, or is the owner.
+pub(super) struct Holder {
+    pub(super) connection: Connection,
+    service: StreamableHttpService<Gateway, NeverSessionManager>,
+    /// None for the owner.
+    grant: Option<Held>,
+}
+
+struct Held {
+    key: Key,
+    /// None if the store did not say: its calls are spent.
+    scope: Option<Scope>,
+    rates: Mutex<Rates>,
+    under_way: Arc<Semaphore>,
+}
+
+struct Rates {
+    requests: Rate,
+    bytes: Rate,
+}
+
+/// A request's place among those of its holder that are under way; kept until its answer is given.
+pub(super) struct Place {
+    holder: Arc<Holder>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Holder {
+    /// Lets in a request.
+    ///
+    /// # Errors
+    /// If the holder has asked for too much lately, or may not do anything.
+    pub(super) fn enter(self: &Arc<Self>) -> Result<Place, Refusal> {
+        let permit = match &self.grant {
+            None => None,
+            Some(held) => Some(held.enter(Instant::now())?),
+        };
+        Ok(Place {
+            holder: self.clone(),
+            _permit: permit,
+        })
+    }
+
+    /// Says whether this holder may see how the gateway and its store are, which is of all holders and repos.
+    pub(super) fn maintains(&self) -> bool {
+        let Some(held) = &self.grant else { return true };
+        held.scope.as_ref().is_some_and(|scope| scope.may.maintain)
+    }
+
+    /// Serves an MCP request.
+    pub(super) async fn serve(&self, request: Request) -> Response {
+        self.service.handle(request).await.map(Body::new)
+    }
+}
+
+impl Held {
+    fn new(key: Key, scope: Option<Scope>, now: Instant) -> Self {
+        let rates = Rates {
+            requests: Rate::new(HTTP_REQUESTS_PER_SECOND, now),
+            bytes: Rate::new(HTTP_BYTES_PER_SECOND, now),
+        };
+        Self {
+            key,
+            scope,
+            rates: Mutex::new(rates),
+            under_way: Arc::new(Semaphore::new(HTTP_UNDER_WAY_MAX)),
+        }
+    }
+
+    fn enter(&self, now: Instant) -> Result<OwnedSemaphorePermit, Refusal> {
+        if self
+            .scope
+            .as_ref()
+            .is_some_and(|scope| scope.may == Operations::default())
+        {
+            return Err(Refusal::TooLittle(SCOPE));
+        }
+        {
+            let mut rates = lock(&self.rates);
+            rates.bytes.is_paid(now).map_err(Refusal::TooMuch)?;
+            rates.requests.take(now).map_err(Refusal::TooMuch)?;
+        }
+        let under_way = self.under_way.clone();
+        under_way
+            .try_acquire_owned()
+            .map_err(|_| Refusal::TooMuch(Duration::from_secs(1)))
+    }
+}
+
+impl Place {
+    pub(super) fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Charges bytes of the answer.
+    pub(super) fn charge(&self, bytes: usize) {
+        if let Some(held) = &self.holder.grant {
+            lock(&held.rates).bytes.charge(bytes);
+        }
+    }
+}
+
+/// All holders that are live, and the way to new ones.
+pub(super) struct Holders {
+    root: Connection,
+    policy: Policy,
+    config: StreamableHttpServerConfig,
+    calls: Arc<Calls>,
+    owner: Option<Owner>,
+    table: Mutex<Table<Holder>>,
+    /// Requests that show a token for the first time, waiting or not.
+    waiting: Semaphore,
+    restores: Semaphore,
+    restored: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Who the gateway's own authority is for.
+struct Owner {
+    /// Of the token that was made for this run.
+    key: Key,
+    holder: Arc<Holder>,
+}
+
+/// The token that opens the gateway's own authority, as long as the process lives. It is kept nowhere.
+pub(super) struct RunToken(String);
+
+impl RunToken {
+    /// # Errors
+    /// If the operating system gives no random bytes.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let mut secret = [0; 32];
+        let mut filled = 0;
+        while let Some(rest) = secret.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())?;
+        }
+        let text = BASE64URL_NOPAD.encode(&secret);
+        Ok(Self(format!("carrack_run_{text}")))
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Holders {
+    /// Serves holders of tokens by the store that `root` names; whoever shows `owner` has `root`'s own authority.
+    pub(super) fn new(
+        root: Connection,
+        policy: Policy,
+        config: StreamableHttpServerConfig,
+        owner: Option<&RunToken>,
+    ) -> Self {
+        let mut holders = Self {
+            root,
+            policy,
+            config,
+            calls: Arc::default(),
+            owner: None,
+            table: Mutex::new(Table::new(CONNECTIONS_PER_GATEWAY_MAX)),
+            waiting: Semaphore::new(RESTORES_MAX + RESTORES_WAITING_MAX),
+            restores: Semaphore::new(RESTORES_MAX),
+            restored: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        };
+        holders.owner = owner.map(|token| Owner {
+            key: key(token.text()),
+            holder: Arc::new(holders.holder(holders.root.clone(), None)),
+        });
+        holders
+    }
+
+    fn holder(&self, connection: Connection, grant: Option<Held>) -> Holder {
+        let gateway =
+            Gateway::counting(connection.clone(), self.policy.clone(), self.calls.clone());
+        let service = StreamableHttpService::new(
+            move || Ok(gateway.clone()),
+            Arc::new(NeverSessionManager::default()),
+            self.config.clone(),
+        );
+        Holder {
+            connection,
+            service,
+            grant,
+        }
+    }
+
+    /// Returns the owner, for those who need not show a token.
+    pub(super) fn owner(&self) -> Option<Arc<Holder>> {
+        Some(self.owner.as_ref()?.holder.clone())
+    }
+
+    /// Returns the holder of a token, restored by the store if it is not live.
+    ///
+    /// # Errors
+    /// If the token opens nothing, or no further one can be served now.
+    pub(super) async fn of(&self, token: &str) -> Result<Arc<Holder>, Refusal> {
+        let key = key(token);
+        // Comparing hashes: what can be learnt of one by trying does not help to find another token of it.
+        if let Some(owner) = self.owner.as_ref().filter(|owner| owner.key == key) {
+            return Ok(owner.holder.clone());
+        }
+        if let Some(live) = lock(&self.table).get(&key, Instant::now()) {
+            return Ok(live);
+        }
+        let _waiting = self.waiting.try_acquire().map_err(|_| Refusal::Busy)?;
+        let _turn = self.restores.acquire().await.map_err(|_| Refusal::Busy)?;
+        if let Some(live) = lock(&self.table).get(&key, Instant::now()) {
+            return Ok(live);
+        }
+        let restored = self.restore(token, key).await;
+        let counter = match restored {
+            Ok(_) => &self.restored,
+            Err(_) => &self.refused,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        restored
+    }
+
+    async fn restore(&self, token: &str, key: Key) -> Result<Arc<Holder>, Refusal> {
+        let connection = self.root.restored(token);
+        let scope = match connection.about().await {
+            Ok(about) => Some(about.scope),
+            // The tools say so, each in its answer.
+            Err(error) if error.code() == Code::BudgetSpent => None,
+            Err(error) => return Err(refusal(&error)),
+        };
+        let now = Instant::now();
+        let holder = self.holder(connection, Some(Held::new(key, scope, now)));
+        lock(&self.table)
+            .insert(key, holder, now)
+            .ok_or(Refusal::Busy)
+    }
+
+    /// Makes sure that a holder's grant was live after `before` calls were answered, and lets go of one that was not.
+    ///
+    /// Most requests make a call of the store, whose answer shows it; others, such as the list of tools, cost one here.
+    ///
+    /// # Errors
+    /// If its token opens nothing any more.
+    pub(super) async fn confirm(&self, holder: &Arc<Holder>, before: u64) -> Result<(), Refusal> {
+        let Some(held) = &holder.grant else {
+            return Ok(());
+        };
+        if holder.connection.answered() > before {
+            return Ok(());
+        }
+        match holder
+            .connection
+            .about()
+            .await
+            .map_err(|error| refusal(&error))
+        {
+            Err(Refusal::BadToken) => {
+                lock(&self.table).remove(&held.key, holder);
+                Err(Refusal::BadToken)
+            }
+            // Anything else is told by the tool that meets it.
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns how often tools were called, by all holders.
+    pub(super) fn calls(&self) -> Vec<(String, &'static str, u64)> {
+        self.calls.counts()
+    }
+
+    /// Returns what showing tokens came to.
+    pub(super) fn connections(&self) -> Connections {
+        Connections {
+            live: lock(&self.table).len(),
+            restored: self.restored.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Closes connections that nobody uses, for ever.
+    pub(super) async fn sweep(&self) {
+        let idle = Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX);
+        let mut ticks = tokio::time::interval(idle / 10);
+        loop {
+            ticks.tick().await;
+            lock(&self.table).sweep(idle, Instant::now());
+        }
+    }
+
+    /// Closes all connections that are not in use.
+    pub(super) fn close(&self) {
+        lock(&self.table).clear();
+    }
+}
+
+fn refusal(error: &Error) -> Refusal {
+    match error.code() {
+        Code::BadCredential | Code::Revoked | Code::Expired => Refusal::BadToken,
+        Code::Overloaded => Refusal::Busy,
+        _ => {
+            tracing::warn!(%error, "a token cannot be shown to the store");
+            Refusal::NoStore
+        }
+    }
+}
+
+fn key(token: &str) -> Key {
+    Sha256::digest(token).into()
+}
+
+/// A panic while it was held left counts and tables that are whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(scope: Scope) -> Held {
+        Held::new([0; 32], Some(scope), Instant::now())
+    }
+
+    #[test]
+    fn requests_of_one_token_are_bounded_in_number_and_at_once() {
+        let (held, now) = (held(Scope::none().read()), Instant::now());
+        let mut under_way = Vec::new();
+        for _ in 0..HTTP_UNDER_WAY_MAX {
+            under_way.push(held.enter(now).unwrap());
+        }
+        assert!(matches!(held.enter(now), Err(Refusal::TooMuch(_))));
+        under_way.pop();
+        assert!(held.enter(now).is_ok());
+        drop(under_way);
+        let left = (0..HTTP_REQUESTS_PER_SECOND).filter(|_| held.enter(now).is_ok());
+        assert_eq!(
+            left.count(),
+            HTTP_REQUESTS_PER_SECOND as usize - HTTP_UNDER_WAY_MAX - 2
+        );
+    }
+
+    #[test]
+    fn bytes_are_paid_for() {
+        let (held, now) = (held(Scope::none().read()), Instant::now());
+        let charge = |bytes| lock(&held.rates).bytes.charge(bytes);
+        charge(HTTP_BYTES_PER_SECOND as usize);
+        assert!(held.enter(now).is_ok());
+        charge(1);
+        assert!(matches!(held.enter(now), Err(Refusal::TooMuch(_))));
+        assert!(held.enter(now + Duration::from_secs(1)).is_ok());
+    }
+
+    #[test]
+    fn a_grant_of_nothing_is_too_little() {
+        let refused = held(Scope::none()).enter(Instant::now());
+        assert_eq!(refused.err(), Some(Refusal::TooLittle(SCOPE)));
+    }
+
+    #[test]
+    fn run_tokens_differ() {
+        let (one, other) = (RunToken::new().unwrap(), RunToken::new().unwrap());
+        assert_ne!(one.text(), other.text());
+        assert_eq!(one.text().len(), "carrack_run_".len() + 43);
+    }
+}
