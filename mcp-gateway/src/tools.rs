@@ -9,6 +9,8 @@ mod import;
 mod list;
 mod listing;
 mod overview;
+mod rows;
+mod verify;
 
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
@@ -22,6 +24,7 @@ pub(crate) fn definitions(policy: &Policy) -> Vec<Tool> {
         overview::definition(),
         get::definition(),
         list::definition(),
+        verify::definition(),
     ];
     if policy.imports() {
         tools.push(import::definition());
@@ -41,6 +44,7 @@ pub(crate) async fn call(
         overview::NAME => overview::run(connection, arguments).await,
         get::NAME => get::run(connection, arguments).await,
         list::NAME => list::run(connection, arguments).await,
+        verify::NAME => verify::run(connection, arguments).await,
         import::NAME if policy.imports() => {
             import::run(connection, policy, caller, arguments).await
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::common::{self, Format};
+use super::rows::{self, RepoItem, Row};
 use crate::answer::{Answer, Refusal};
 use crate::connection::Connection;
 use crate::refs::{Ref, RefError};
@@ -51,13 +52,6 @@ struct Output {
     #[serde(skip_serializing_if = "Option::is_none")]
     next_ref: Option<usize>,
     truncated: bool,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct RepoItem {
-    did: String,
-    rev: String,
-    verdict: &'static str,
 }
 
 /// A record that was found, or the code of why it was not.
@@ -234,15 +228,7 @@ struct Shown {
     bytes_max: usize,
 }
 
-/// A reference's line and item.
-struct Row {
-    line: String,
-    /// The line to show if the other is larger than a whole answer, which only a long one can be.
-    stub: Option<String>,
-    item: Item,
-}
-
-fn row(asked: &Asked, found: &Read, shown: Shown) -> Row {
+fn row(asked: &Asked, found: &Read, shown: Shown) -> Row<Item> {
     let refused = |code: Code, why: &str| Row {
         line: format!("{} · {why}", quote::inline(&asked.text)),
         stub: None,
@@ -286,43 +272,22 @@ fn row(asked: &Asked, found: &Read, shown: Shown) -> Row {
 }
 
 fn render(asked: &[Asked], found: &[Read], shown: Shown) -> Answer {
-    let mut output = Output::default();
-    let mut sources = String::new();
-    for (source, _) in found.iter().flatten().flatten() {
-        if output.repos.iter().any(|repo| repo.did == source.did) {
-            continue;
-        }
-        sources.push_str("\nrepo ");
-        sources.push_str(&common::repo_line(source));
-        output.repos.push(RepoItem {
-            did: source.did.clone(),
-            rev: source.rev.clone(),
-            verdict: source.verdict.as_str(),
-        });
-    }
+    let read = found.iter().flatten().flatten();
+    let (sources, repos) = rows::provenance(read.map(|(source, _)| source));
+    let mut output = Output {
+        repos,
+        ..Output::default()
+    };
     let frame = sources.len() + common::json_bytes(&output) + common::next_bytes(60);
-    let mut budget = Budget::new(shown.bytes_max, frame);
-    let whole = budget.left();
-    let mut body = String::new();
-    for (asked, found) in asked.iter().zip(found) {
-        let mut row = row(asked, found, shown);
-        let mut cost = row.line.len() + common::json_bytes(&row.item) + 2;
-        if cost > whole
-            && let Some(stub) = row.stub.take()
-        {
-            row.line = stub;
-            cost = row.line.len() + common::json_bytes(&row.item) + 2;
-        }
-        // One row is always shown, or the same call would have to be made again.
-        if !budget.take(cost) && !output.items.is_empty() {
-            output.next_ref = Some(output.items.len());
-            output.truncated = true;
-            break;
-        }
-        body.push('\n');
-        body.push_str(&row.line);
-        output.items.push(row.item);
-    }
+    let rows = asked.iter().zip(found);
+    let fitting = rows::fitting(
+        Budget::new(shown.bytes_max, frame),
+        rows.map(|(asked, found)| row(asked, found, shown)),
+    );
+    let body = fitting.body();
+    output.truncated = fitting.is_cut;
+    output.next_ref = fitting.is_cut.then_some(fitting.items.len());
+    output.items = fitting.items;
     let records = output
         .items
         .iter()

@@ -117,6 +117,9 @@ fn answers_over_the_sample_are_these() {
             "at_get",
             json!({ "refs": [format!("https://bsky.app/profile/{ACTOR}/post/3n2v4jwzgcx2x")] }),
         ),
+        ("at_verify", json!({ "uri": post("3n2v4jxbvsh2x") })),
+        ("at_verify", json!({ "uri": post("nope") })),
+        ("at_verify", json!({ "actor": FRIEND })),
     ] {
         let result = gateway.call(tool, arguments.clone());
         assert_ne!(result["isError"], true, "{result}");
@@ -149,6 +152,11 @@ fn every_answer_about_a_repo_says_that_its_signature_is_unchecked() {
             json!({ "actor": ACTOR, "collection": "app.bsky.feed.post", "since": "2030-01-01" }),
         ),
         ("at_get", json!({ "refs": [ACTOR] })),
+        ("at_verify", json!({ "actor": ACTOR })),
+        (
+            "at_verify",
+            json!({ "uri": format!("{ACTOR},app.bsky.actor.profile,self") }),
+        ),
         (
             "at_import",
             json!({ "source": crate::kit::sample("varied.car") }),

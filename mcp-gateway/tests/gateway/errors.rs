@@ -103,6 +103,19 @@ fn error_texts_are_these() {
             json!({ "refs": [format!("{ACTOR},app.bsky.feed.posts,x")] }),
             "notFound",
         ),
+        ("at_verify", json!({}), "invalidArgument"),
+        (
+            "at_verify",
+            json!({ "uri": ACTOR, "actor": ACTOR }),
+            "invalidArgument",
+        ),
+        ("at_verify", json!({ "uri": ACTOR }), "invalidArgument"),
+        (
+            "at_verify",
+            json!({ "uri": format!("{NOBODY},app.bsky.feed.post,x") }),
+            "notFound",
+        ),
+        ("at_verify", json!({ "actor": NOBODY }), "notFound"),
         (
             "at_import",
             json!({ "source": "/no/such/file.car" }),
