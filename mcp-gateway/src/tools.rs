@@ -9,7 +9,9 @@ mod import;
 mod list;
 mod listing;
 mod overview;
+mod query;
 mod rows;
+mod thread;
 mod verify;
 
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -24,6 +26,8 @@ pub(crate) fn definitions(policy: &Policy) -> Vec<Tool> {
         overview::definition(),
         get::definition(),
         list::definition(),
+        query::definition(),
+        thread::definition(),
         verify::definition(),
     ];
     if policy.imports() {
@@ -44,6 +48,8 @@ pub(crate) async fn call(
         overview::NAME => overview::run(connection, arguments).await,
         get::NAME => get::run(connection, arguments).await,
         list::NAME => list::run(connection, arguments).await,
+        query::NAME => query::run(connection, arguments).await,
+        thread::NAME => thread::run(connection, arguments).await,
         verify::NAME => verify::run(connection, arguments).await,
         import::NAME if policy.imports() => {
             import::run(connection, policy, caller, arguments).await

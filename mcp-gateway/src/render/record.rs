@@ -12,6 +12,8 @@ use super::{digest, quote};
 pub enum Style {
     /// One readable line; long texts of unknown types are shortened, and say so.
     Digest,
+    /// The same, without what it answers, which stands above it.
+    Reply,
     /// All of the value as JSON.
     Json,
 }
@@ -20,13 +22,19 @@ pub enum Style {
 pub fn line(collection: &str, value: &Value, style: Style) -> String {
     let (facts, quoted) = match style {
         Style::Json => (String::new(), json(value)),
-        Style::Digest => digest(collection, value),
+        Style::Digest => digest(collection, value, true),
+        Style::Reply => digest(collection, value, false),
     };
     match (facts.is_empty(), quoted.is_empty()) {
         (_, true) => facts,
         (true, false) => format!("> {quoted}"),
         (false, false) => format!("{facts} > {quoted}"),
     }
+}
+
+/// Returns a value of a record in short, on its own.
+pub fn short(value: &Value) -> String {
+    digest::digest(value)
 }
 
 fn json(value: &Value) -> String {
@@ -38,10 +46,10 @@ fn json(value: &Value) -> String {
 }
 
 /// Returns the facts, in which nothing is free text, and the third party's words.
-fn digest(collection: &str, value: &Value) -> (String, String) {
+fn digest(collection: &str, value: &Value, names_parent: bool) -> (String, String) {
     let mut facts: Vec<String> = time(value).into_iter().collect();
     let known = match collection {
-        "app.bsky.feed.post" => post(value, &mut facts),
+        "app.bsky.feed.post" => post(value, names_parent, &mut facts),
         "app.bsky.feed.like" | "app.bsky.feed.repost" => {
             uri_at(value, &["subject", "uri"]).map(|uri| (facts.push(uri), String::new()).1)
         }
@@ -56,10 +64,10 @@ fn digest(collection: &str, value: &Value) -> (String, String) {
     (facts.join(" · "), quoted)
 }
 
-fn post(value: &Value, facts: &mut Vec<String>) -> Option<String> {
+fn post(value: &Value, names_parent: bool, facts: &mut Vec<String>) -> Option<String> {
     let text = value.get("text")?.as_text()?;
     let mut quoted = quote::inline(text);
-    if let Some(parent) = uri_at(value, &["reply", "parent", "uri"]) {
+    if names_parent && let Some(parent) = uri_at(value, &["reply", "parent", "uri"]) {
         facts.push(format!("reply to {parent}"));
     }
     if let Some(embed) = value.get("embed") {

@@ -135,13 +135,17 @@ fn sound(uri: &AtUri, verified: &Verified) -> Answer {
     let (finding, shown) = match &verified.cid {
         Some(cid) => (
             "sound",
-            format!("sound · {uri} · cid {cid}\nchecked now: its bytes hash to this CID, {nodes} lead from it to commit {}",
-                source.commit),
+            format!(
+                "sound · {uri} · cid {cid}\nchecked now: its bytes hash to this CID, {nodes} lead from it to commit {}",
+                source.commit
+            ),
         ),
         None => (
             "absent",
-            format!("none: there is no record {uri}\nchecked now: {nodes} of commit {} show that",
-                source.commit),
+            format!(
+                "none: there is no record {uri}\nchecked now: {nodes} of commit {} show that",
+                source.commit
+            ),
         ),
     };
     let text = format!(
@@ -202,9 +206,11 @@ fn key_of(verdict: &Verdict) -> Option<String> {
 /// Returns what is known of the commit's signature, and so of whose words these are.
 fn signature(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Unchecked => "signature unchecked: no key was given at import, so that the account signed this \
+        Verdict::Unchecked => {
+            "signature unchecked: no key was given at import, so that the account signed this \
             commit is not shown; `carrack import --did-doc` checks it"
-            .to_owned(),
+                .to_owned()
+        }
         Verdict::Valid {
             key,
             document,

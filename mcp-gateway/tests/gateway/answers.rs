@@ -47,6 +47,10 @@ fn check(schema: &Value, value: &Value, path: &str) {
     }
 }
 
+fn steps(steps: Value) -> Value {
+    json!({ "steps": steps })
+}
+
 #[test]
 fn answers_over_the_sample_are_these() {
     let data = folder();
@@ -116,6 +120,97 @@ fn answers_over_the_sample_are_these() {
         (
             "at_get",
             json!({ "refs": [format!("https://bsky.app/profile/{ACTOR}/post/3n2v4jwzgcx2x")] }),
+        ),
+        ("at_thread", json!({ "uri": post("3n2v4jxbvsh2x") })),
+        (
+            "at_thread",
+            json!({ "uri": format!("https://bsky.app/profile/{ACTOR}/post/3n2v4jxbvsh2x"), "up": 1, "fields": ["text"] }),
+        ),
+        (
+            "at_thread",
+            json!({ "uri": format!("{ACTOR},com.example.custom.thing,k1") }),
+        ),
+        (
+            "at_query",
+            steps(json!([
+                { "list": { "repo": ACTOR, "collection": "app.bsky.feed.like" } },
+                { "group": "subject.uri#did" },
+                { "top": 10 },
+            ])),
+        ),
+        (
+            "at_query",
+            steps(json!([
+                { "list": { "repos": [FRIEND, format!("https://bsky.app/profile/{ACTOR}")], "collection": "app.bsky.feed.post" } },
+                { "filter": [{ "path": "text", "contains": "FOX" }, { "path": "reply", "exists": false }] },
+                { "project": ["text"] },
+            ])),
+        ),
+        (
+            "at_query",
+            steps(json!([
+                { "list": { "repos": "all", "collection": "app.bsky.feed.like" } },
+                { "group": "subject.uri" },
+                { "map": "@value" },
+                { "top": 3 },
+                { "project": [] },
+            ])),
+        ),
+        (
+            "at_query",
+            steps(json!([
+                { "list": { "repo": "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", "collection": "app.bsky.feed.post" } },
+                { "count": {} },
+            ])),
+        ),
+        (
+            "at_query",
+            json!({
+                "steps": [
+                    { "id": "mine", "list": { "repo": ACTOR, "collection": "app.bsky.graph.follow" } },
+                    { "id": "theirs", "list": { "repo": FRIEND, "collection": "app.bsky.graph.follow" } },
+                    { "among": { "path": "subject", "step": "mine", "of": "subject", "not": true } },
+                ],
+            }),
+        ),
+        (
+            "at_query",
+            json!({
+                "steps": [{ "list": { "repos": "all", "collection": "app.bsky.feed.post", "reverse": true } }],
+                "limit": 2,
+            }),
+        ),
+        (
+            "at_query",
+            json!({
+                "steps": [{ "list": { "repos": "all", "collection": "app.bsky.feed.post" } }],
+                "max_bytes": 1024, "format": "full",
+            }),
+        ),
+        (
+            "at_query",
+            json!({
+                "steps": [
+                    { "id": "mine", "list": { "repo": ACTOR, "collection": "app.bsky.feed.post" } },
+                    { "group": "createdAt#day" },
+                    { "from": "mine", "group": "langs" },
+                ],
+                "return": "2", "limit": 1,
+            }),
+        ),
+        (
+            "at_query",
+            steps(json!([
+                { "get": [post("3n2v4jxbvsh2x"), post("nope"), FRIEND] },
+                { "project": { "form": "value", "cid": true, "fields": ["langs", "displayName"] } },
+            ])),
+        ),
+        (
+            "at_query",
+            steps(json!([
+                { "list": { "repo": ACTOR, "collection": "app.bsky.feed.post" } },
+                { "filter": [{ "path": "text", "contains": "no such text" }] },
+            ])),
         ),
         ("at_verify", json!({ "uri": post("3n2v4jxbvsh2x") })),
         ("at_verify", json!({ "uri": post("nope") })),

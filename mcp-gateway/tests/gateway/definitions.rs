@@ -39,7 +39,14 @@ fn read_only_leaves_the_writing_tools_out() {
             .map(|tool| tool["name"].as_str().unwrap().to_owned())
             .collect()
     };
-    let reading = ["at_overview", "at_get", "at_list", "at_verify"];
+    let reading = [
+        "at_overview",
+        "at_get",
+        "at_list",
+        "at_query",
+        "at_thread",
+        "at_verify",
+    ];
     assert_eq!(names(&["--read-only"]), reading);
     assert_eq!(names(&[]), [&reading[..], &["at_import"]].concat());
 }

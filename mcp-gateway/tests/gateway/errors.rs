@@ -103,6 +103,64 @@ fn error_texts_are_these() {
             json!({ "refs": [format!("{ACTOR},app.bsky.feed.posts,x")] }),
             "notFound",
         ),
+        ("at_thread", json!({ "uri": ACTOR }), "invalidArgument"),
+        (
+            "at_thread",
+            json!({ "uri": format!("{ACTOR},app.bsky.feed.post,nope") }),
+            "notFound",
+        ),
+        (
+            "at_thread",
+            json!({ "uri": format!("{NOBODY},app.bsky.feed.post,x") }),
+            "notFound",
+        ),
+        (
+            "at_thread",
+            json!({ "uri": format!("{ACTOR},app.bsky.feed.post,x"), "up": 1_001 }),
+            "limitExceeded",
+        ),
+        ("at_query", json!({}), "invalidArgument"),
+        ("at_query", json!({ "steps": [] }), "limitExceeded"),
+        (
+            "at_query",
+            json!({ "steps": vec![json!({ "count": {} }); 17] }),
+            "limitExceeded",
+        ),
+        (
+            "at_query",
+            json!({ "steps": [{ "list": { "repo": ACTOR, "collection": "app.bsky.feed.post" } }, { "sort": "text" }] }),
+            "invalidArgument",
+        ),
+        (
+            "at_query",
+            json!({ "steps": [{ "list": { "repo": "???", "collection": "app.bsky.feed.post" } }] }),
+            "invalidArgument",
+        ),
+        (
+            "at_query",
+            json!({ "steps": [{ "list": { "repo": "alice.test", "collection": "app.bsky.feed.post" } }] }),
+            "unknownHandle",
+        ),
+        (
+            "at_query",
+            json!({ "steps": [{ "count": {} }] }),
+            "invalidArgument",
+        ),
+        (
+            "at_query",
+            json!({ "steps": [{ "get": [ACTOR] }], "return": "none" }),
+            "invalidArgument",
+        ),
+        (
+            "at_query",
+            json!({ "steps": [{ "list": { "repo": ACTOR, "collection": "posts" } }] }),
+            "invalidArgument",
+        ),
+        (
+            "at_query",
+            json!({ "steps": [{ "list": { "repo": ACTOR, "collection": "app.bsky.feed.post", "since": "today" } }] }),
+            "invalidArgument",
+        ),
         ("at_verify", json!({}), "invalidArgument"),
         (
             "at_verify",
