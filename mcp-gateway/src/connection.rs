@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use carrack_client::{About, Address, Client, Error, Session, Store};
+use carrack_client::{About, Address, Client, Error, Scope, Session, Store};
 use carrack_schema::Code;
 use tokio::sync::Mutex;
 
@@ -64,6 +64,8 @@ struct Live {
     session: Option<Session>,
     /// Counts sessions: a call may only give up the session it used, not its successor.
     generation: u64,
+    /// What that session may do, once it was asked.
+    scope: Option<Arc<Scope>>,
 }
 
 impl Connection {
@@ -114,6 +116,7 @@ impl Connection {
         let mut live = self.0.live.lock().await;
         if live.generation == generation {
             live.session = None;
+            live.scope = None;
         }
     }
 
@@ -196,6 +199,45 @@ impl Connection {
             #[cfg(feature = "embedded")]
             Backend::Folder(folder) => folder.shutdown().await,
         }
+    }
+}
+
+impl Connection {
+    /// Returns what the session may do. It is asked once a session: what a grant allows never changes.
+    ///
+    /// # Errors
+    /// If the grant is over, or the store cannot be reached.
+    pub(crate) async fn scope(&self) -> Result<Arc<Scope>, Error> {
+        let (session, generation) = self.current().await?;
+        if let Some(scope) = &self.0.live.lock().await.scope {
+            return Ok(scope.clone());
+        }
+        match session.about().await {
+            Err(error) if error.code() == Code::Unavailable => {
+                self.give_up(generation).await;
+                let (session, generation) = self.current().await?;
+                let scope = session.about().await?.scope;
+                Ok(self.keep(scope, generation).await)
+            }
+            about => Ok(self.keep(about?.scope, generation).await),
+        }
+    }
+
+    /// Keeps what a session may do for as long as it is the session.
+    async fn keep(&self, scope: Scope, generation: u64) -> Arc<Scope> {
+        let (scope, mut live) = (Arc::new(scope), self.0.live.lock().await);
+        if live.generation == generation && live.session.is_some() {
+            live.scope = Some(scope.clone());
+        }
+        scope
+    }
+
+    /// Names a session that is there already, for tests of what its holder meets.
+    #[cfg(test)]
+    pub(crate) async fn holding(backend: Backend, session: Session) -> Self {
+        let connection = Self::new(backend);
+        connection.0.live.lock().await.session = Some(session);
+        connection
     }
 }
 

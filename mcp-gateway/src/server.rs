@@ -78,6 +78,7 @@ impl Gateway {
 }
 
 /// Whoever made a call, as far as the tool may talk to them.
+#[derive(Default)]
 pub(crate) struct Caller {
     progress: Option<(ProgressToken, Peer<RoleServer>)>,
 }
@@ -112,8 +113,11 @@ impl ServerHandler for Gateway {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut list = ListToolsResult::with_all_items(self.0.tools.clone());
-        // The list never changes while the process lives, but depends on how it was started.
+        let scope = self.0.connection.scope().await;
+        let scope = scope.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        let tools = tools::allowed(&self.0.tools, &scope);
+        let mut list = ListToolsResult::with_all_items(tools);
+        // The list never changes while the process lives, but depends on how it was started and on the caller's grant.
         list.ttl_ms = Some(TOOLS_TTL_MS);
         list.cache_scope = Some(CacheScope::Private);
         Ok(list)

@@ -1,7 +1,7 @@
 //! The tools: one a file. Each parses its arguments, sends one flight of RPC, and renders the answer.
 //!
-//! [`definitions`] and [`call`] are the whole list, in the order clients see it. What a caller may not do is absent
-//! from both.
+//! [`definitions`] and [`call`] are the whole list, in the order clients see it. What a caller may not do, by the way
+//! the gateway was started or by their grant, is absent from both.
 
 mod common;
 mod get;
@@ -14,6 +14,7 @@ mod rows;
 mod thread;
 mod verify;
 
+use carrack_client::Scope;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use crate::answer::{Answer, Refusal};
@@ -36,8 +37,41 @@ pub(crate) fn definitions(policy: &Policy) -> Vec<Tool> {
     tools
 }
 
-/// Calls a tool; none if there is no such tool for this policy.
+/// Returns those of the tools that a grant allows to use.
+pub(crate) fn allowed(tools: &[Tool], scope: &Scope) -> Vec<Tool> {
+    let allowed = tools.iter().filter(|tool| allows(&tool.name, scope));
+    allowed.cloned().collect()
+}
+
+/// Says whether a grant allows what a tool is for. One that could only fail is not shown.
+fn allows(name: &str, scope: &Scope) -> bool {
+    let may = scope.may;
+    match name {
+        overview::NAME => may.read && may.list,
+        get::NAME | thread::NAME | verify::NAME => may.read,
+        list::NAME | query::NAME => may.list,
+        import::NAME => may.import,
+        _ => false,
+    }
+}
+
+/// Calls a tool; none if there is no such tool for this policy and this caller's grant.
 pub(crate) async fn call(
+    name: &str,
+    arguments: JsonObject,
+    connection: &Connection,
+    policy: &Policy,
+    caller: &Caller,
+) -> Option<Result<Answer, Refusal>> {
+    match connection.scope().await {
+        Ok(scope) if allows(name, &scope) => {}
+        Ok(_) => return None,
+        Err(error) => return Some(Err(Refusal::of(&error, format!("calling {name}")))),
+    }
+    run(name, arguments, connection, policy, caller).await
+}
+
+async fn run(
     name: &str,
     arguments: JsonObject,
     connection: &Connection,
@@ -65,4 +99,120 @@ fn reading() -> ToolAnnotations {
         .destructive(false)
         .idempotent(true)
         .open_world(false)
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use carrack_client::Session;
+    use serde_json::json;
+
+    use super::*;
+    use crate::connection::Backend;
+    use crate::embedded::Folder;
+    use crate::source::ImportRule;
+
+    const NAMES: [&str; 9] = [
+        "at_overview",
+        "at_get",
+        "at_list",
+        "at_query",
+        "at_thread",
+        "at_verify",
+        "at_import",
+        "at_export",
+        "at_grant",
+    ];
+
+    fn scope() -> Scope {
+        Scope::none()
+            .all_repos()
+            .all_collections()
+            .unlimited_calls()
+            .unlimited_bytes()
+            .never_expires()
+    }
+
+    /// What the holder of a grant is offered, and which calls are answered as calls of a tool.
+    async fn offered(owner: &Session, scope: Scope) -> (Vec<String>, Vec<String>) {
+        let policy = Policy {
+            read_only: false,
+            import: ImportRule::AnyFile,
+        };
+        let issued = owner.grants().issue(scope, "test").await.unwrap();
+        let nowhere = Backend::Folder(Folder::new(Some("/nonexistent".into())).unwrap());
+        let connection = Connection::holding(nowhere, issued.session).await;
+        let scope = connection.scope().await.unwrap();
+        let listed = allowed(&definitions(&policy), &scope);
+        let mut answered = Vec::new();
+        for name in NAMES {
+            let arguments = json!({ "nothing": 1 }).as_object().unwrap().clone();
+            let caller = Caller::default();
+            if call(name, arguments, &connection, &policy, &caller)
+                .await
+                .is_some()
+            {
+                answered.push(name.to_owned());
+            }
+        }
+        let listed = listed.iter().map(|tool| tool.name.to_string());
+        (listed.collect(), answered)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_tool_that_the_grant_does_not_allow_is_neither_listed_nor_known() {
+        let data = tempfile::tempdir().unwrap();
+        let backend = Backend::Folder(Folder::new(Some(data.path().into())).unwrap());
+        let connection = Connection::new(backend);
+        let owner = connection.session().await.unwrap();
+        for (scope, expected) in [
+            (scope(), &[][..]),
+            (scope().read(), &["at_get", "at_thread", "at_verify"]),
+            (scope().list(), &["at_list", "at_query"]),
+            (
+                scope().read().list(),
+                &[
+                    "at_overview",
+                    "at_get",
+                    "at_list",
+                    "at_query",
+                    "at_thread",
+                    "at_verify",
+                ],
+            ),
+            (scope().import(), &["at_import"]),
+        ] {
+            let (listed, answered) = offered(&owner, scope.clone()).await;
+            assert_eq!(listed, expected, "{scope:?}");
+            assert_eq!(answered, expected, "{scope:?}");
+        }
+        connection.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_grant_that_is_over_says_so() {
+        let data = tempfile::tempdir().unwrap();
+        let backend = Backend::Folder(Folder::new(Some(data.path().into())).unwrap());
+        let connection = Connection::new(backend);
+        let owner = connection.session().await.unwrap();
+        let issued = owner
+            .grants()
+            .issue(scope().read().list(), "test")
+            .await
+            .unwrap();
+        let nowhere = Backend::Folder(Folder::new(Some("/nonexistent".into())).unwrap());
+        let holder = Connection::holding(nowhere, issued.session).await;
+        let policy = Policy {
+            read_only: false,
+            import: ImportRule::AnyFile,
+        };
+        let caller = Caller::default();
+        let overview = || call(overview::NAME, JsonObject::new(), &holder, &policy, &caller);
+        assert!(matches!(overview().await, Some(Ok(_))));
+        issued.grant.revoke().await.unwrap();
+        let Some(Err(refusal)) = overview().await else {
+            panic!("nothing is answered for a grant that was revoked");
+        };
+        assert_eq!(refusal.code(), carrack_schema::Code::Revoked);
+        connection.shutdown().await;
+    }
 }
