@@ -4,7 +4,7 @@
 //! half is small. An error goes back in-band: a model can act on it, where a JSON-RPC error would be hidden from it.
 
 use carrack_schema::Code;
-use rmcp::model::{CallToolResult, ContentBlock};
+use rmcp::model::{CallToolResult, ContentBlock, Resource};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -17,6 +17,8 @@ pub struct Answer {
     pub text: String,
     /// The same facts for programs, without bodies.
     pub structured: Value,
+    /// Resources to read what is too large for an answer.
+    pub links: Vec<Resource>,
 }
 
 impl Answer {
@@ -26,7 +28,14 @@ impl Answer {
             text,
             structured: serde_json::to_value(structured)
                 .expect("output types have text keys and no failing serializers"),
+            links: Vec::new(),
         }
+    }
+
+    /// Adds links to resources.
+    #[must_use]
+    pub(crate) fn links(self, links: Vec<Resource>) -> Self {
+        Self { links, ..self }
     }
 }
 
@@ -121,7 +130,9 @@ impl Refusal {
 impl From<Answer> for CallToolResult {
     fn from(answer: Answer) -> Self {
         let mut result = Self::structured(answer.structured);
-        result.content = vec![ContentBlock::text(answer.text)];
+        let links = answer.links.into_iter().map(ContentBlock::resource_link);
+        let text = ContentBlock::text(answer.text);
+        result.content = std::iter::once(text).chain(links).collect();
         result
     }
 }

@@ -128,7 +128,7 @@ impl CarFile {
 }
 
 /// Runs what waits for the disk where it holds up no other call. WASI has one thread, and waits.
-async fn off_thread<T: Send + 'static>(
+pub(crate) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     if cfg!(target_family = "wasm") {

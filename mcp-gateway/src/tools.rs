@@ -4,6 +4,7 @@
 //! the gateway was started or by their grant, is absent from both.
 
 mod common;
+mod export;
 mod get;
 mod import;
 mod list;
@@ -14,7 +15,7 @@ mod rows;
 mod thread;
 mod verify;
 
-use carrack_client::Scope;
+use carrack_client::{Scope, Selection};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use crate::answer::{Answer, Refusal};
@@ -30,6 +31,7 @@ pub(crate) fn definitions(policy: &Policy) -> Vec<Tool> {
         query::definition(),
         thread::definition(),
         verify::definition(),
+        export::definition(policy),
     ];
     if policy.imports() {
         tools.push(import::definition());
@@ -50,7 +52,9 @@ fn allows(name: &str, scope: &Scope) -> bool {
         overview::NAME => may.read && may.list,
         get::NAME | thread::NAME | verify::NAME => may.read,
         list::NAME | query::NAME => may.list,
-        import::NAME => may.import,
+        // A whole repo is of all collections.
+        import::NAME => may.import && scope.collections == Selection::All,
+        export::NAME => may.export && may.read && scope.collections == Selection::All,
         _ => false,
     }
 }
@@ -88,6 +92,7 @@ async fn run(
         import::NAME if policy.imports() => {
             import::run(connection, policy, caller, arguments).await
         }
+        export::NAME => export::run(connection, policy, caller, arguments).await,
         _ => return None,
     })
 }
@@ -130,6 +135,13 @@ mod tests {
             .unlimited_calls()
             .unlimited_bytes()
             .never_expires()
+    }
+
+    fn narrow() -> Scope {
+        Scope {
+            collections: Selection::Only(vec!["app.bsky.feed.post".into()]),
+            ..scope()
+        }
     }
 
     /// What the holder of a grant is offered, and which calls are answered as calls of a tool.
@@ -180,6 +192,16 @@ mod tests {
                 ],
             ),
             (scope().import(), &["at_import"]),
+            (scope().export(), &[]),
+            (
+                scope().read().export(),
+                &["at_get", "at_thread", "at_verify", "at_export"],
+            ),
+            (
+                narrow().read().export(),
+                &["at_get", "at_thread", "at_verify"],
+            ),
+            (narrow().import(), &[]),
         ] {
             let (listed, answered) = offered(&owner, scope.clone()).await;
             assert_eq!(listed, expected, "{scope:?}");

@@ -246,10 +246,12 @@ fn render(plan: &Plan, answered: &Answered, shown: Shown) -> Answer {
         rows => counted(rows as u64, "row"),
     };
     if fitting.is_cut {
-        text.push_str(&format!(
-            " · cut at max_bytes: {} more came; a project step with fewer paths, or max_bytes, shows them",
-            answered.rows.len() - shown_rows
-        ));
+        let more = count((answered.rows.len() - shown_rows) as u64);
+        text.extend([
+            " · cut at max_bytes: ",
+            &more,
+            " more came; a project step with fewer paths, or max_bytes, shows them",
+        ]);
     }
     text.push_str(" · ");
     text.push_str(&ended(answered.ended, shown.limit));
@@ -324,10 +326,8 @@ fn facts(plan: &Plan, answered: &Answered) -> String {
     );
     for missing in answered.absent.iter().take(ABSENT_MAX) {
         let did = quote::shorten(&quote::inline(&missing.repo), NAME_CHARS_MAX);
-        facts.push_str(&format!(
-            "\n[not archived] step {}: {did}: {}",
-            missing.step, missing.hop
-        ));
+        let (step, hop) = (missing.step.to_string(), missing.hop.to_string());
+        facts.extend(["\n[not archived] step ", &step, ": ", &did, ": ", &hop]);
     }
     if let Some(more) = answered
         .absent
@@ -335,7 +335,7 @@ fn facts(plan: &Plan, answered: &Answered) -> String {
         .checked_sub(ABSENT_MAX)
         .filter(|more| *more > 0)
     {
-        facts.push_str(&format!("\n[not archived] {more} more"));
+        facts.extend(["\n[not archived] ", &more.to_string(), " more"]);
     }
     facts
 }

@@ -186,7 +186,7 @@ fn render(uri: &AtUri, post: &Post, ancestors: &Ancestors, shown: Shown) -> Answ
             } else {
                 ""
             };
-            text.push_str(&format!(" · {cut}go on with uri={top}"));
+            text.extend([" · ", cut, "go on with uri=", top]);
         }
         output.next = top;
     }

@@ -215,6 +215,11 @@ fn answers_over_the_sample_are_these() {
         ("at_verify", json!({ "uri": post("3n2v4jxbvsh2x") })),
         ("at_verify", json!({ "uri": post("nope") })),
         ("at_verify", json!({ "actor": FRIEND })),
+        ("at_export", json!({ "actor": ACTOR })),
+        (
+            "at_export",
+            json!({ "uris": [post("3n2v4jxbvsh2x"), post("nope"), "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"] }),
+        ),
     ] {
         let result = gateway.call(tool, arguments.clone());
         assert_ne!(result["isError"], true, "{result}");
@@ -225,10 +230,14 @@ fn answers_over_the_sample_are_these() {
         assert!(size <= 8_192, "{tool} {arguments}: {size} bytes");
         writeln!(
             shown,
-            "{tool} {arguments}\n{text}\n{}\n",
+            "{tool} {arguments}\n{text}\n{}",
             result["structuredContent"]
         )
         .unwrap();
+        for link in &result["content"].as_array().unwrap()[1..] {
+            writeln!(shown, "{link}").unwrap();
+        }
+        shown.push('\n');
     }
     insta::assert_snapshot!(redact(&shown));
     assert!(gateway.end().success());

@@ -46,6 +46,7 @@ fn read_only_leaves_the_writing_tools_out() {
         "at_query",
         "at_thread",
         "at_verify",
+        "at_export",
     ];
     assert_eq!(names(&["--read-only"]), reading);
     assert_eq!(names(&[]), [&reading[..], &["at_import"]].concat());

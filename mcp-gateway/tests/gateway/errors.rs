@@ -174,6 +174,43 @@ fn error_texts_are_these() {
             "notFound",
         ),
         ("at_verify", json!({ "actor": NOBODY }), "notFound"),
+        ("at_export", json!({}), "invalidArgument"),
+        (
+            "at_export",
+            json!({ "actor": ACTOR, "uris": [ACTOR] }),
+            "invalidArgument",
+        ),
+        ("at_export", json!({ "actor": NOBODY }), "notFound"),
+        (
+            "at_export",
+            json!({ "actor": format!("{ACTOR},app.bsky.feed.post") }),
+            "invalidArgument",
+        ),
+        (
+            "at_export",
+            json!({ "uris": [format!("{ACTOR},app.bsky.feed.post")] }),
+            "invalidArgument",
+        ),
+        (
+            "at_export",
+            json!({ "actor": ACTOR, "as": "jsonl" }),
+            "invalidArgument",
+        ),
+        (
+            "at_export",
+            json!({ "actor": ACTOR, "as": "zip" }),
+            "invalidArgument",
+        ),
+        (
+            "at_export",
+            json!({ "actor": ACTOR, "path": "/no/such/folder/a.car" }),
+            "notFound",
+        ),
+        (
+            "at_export",
+            json!({ "actor": ACTOR, "path": "/dev/null", "overwrite": true }),
+            "invalidArgument",
+        ),
         (
             "at_import",
             json!({ "source": "/no/such/file.car" }),

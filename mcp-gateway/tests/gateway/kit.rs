@@ -289,10 +289,12 @@ pub(crate) fn modern_meta() -> Value {
     })
 }
 
-/// Returns the text half of a result.
+/// Returns the text half of a result; beside it there are links to resources only.
 pub(crate) fn text(result: &Value) -> String {
     let blocks = result["content"].as_array().unwrap();
-    assert_eq!(blocks.len(), 1, "{result}");
+    for link in &blocks[1..] {
+        assert_eq!(link["type"], "resource_link", "{result}");
+    }
     blocks[0]["text"].as_str().unwrap().to_owned()
 }
 

@@ -4,6 +4,7 @@ mod answers;
 mod cancel;
 mod definitions;
 mod errors;
+mod export;
 mod http;
 mod import;
 mod kit;
