@@ -6,6 +6,7 @@
 mod common;
 mod export;
 mod get;
+mod grant;
 mod import;
 mod list;
 mod listing;
@@ -36,6 +37,9 @@ pub(crate) fn definitions(policy: &Policy) -> Vec<Tool> {
     if policy.imports() {
         tools.push(import::definition());
     }
+    if !policy.read_only {
+        tools.push(grant::definition());
+    }
     tools
 }
 
@@ -55,6 +59,7 @@ fn allows(name: &str, scope: &Scope) -> bool {
         // A whole repo is of all collections.
         import::NAME => may.import && scope.collections == Selection::All,
         export::NAME => may.export && may.read && scope.collections == Selection::All,
+        grant::NAME => may.grant,
         _ => false,
     }
 }
@@ -93,6 +98,7 @@ async fn run(
             import::run(connection, policy, caller, arguments).await
         }
         export::NAME => export::run(connection, policy, caller, arguments).await,
+        grant::NAME if !policy.read_only => grant::run(connection, arguments).await,
         _ => return None,
     })
 }
@@ -193,6 +199,7 @@ mod tests {
             ),
             (scope().import(), &["at_import"]),
             (scope().export(), &[]),
+            (scope().grant(), &["at_grant"]),
             (
                 scope().read().export(),
                 &["at_get", "at_thread", "at_verify", "at_export"],

@@ -49,7 +49,10 @@ fn read_only_leaves_the_writing_tools_out() {
         "at_export",
     ];
     assert_eq!(names(&["--read-only"]), reading);
-    assert_eq!(names(&[]), [&reading[..], &["at_import"]].concat());
+    assert_eq!(
+        names(&[]),
+        [&reading[..], &["at_import", "at_grant"]].concat()
+    );
 }
 
 #[test]

@@ -211,6 +211,34 @@ fn error_texts_are_these() {
             json!({ "actor": ACTOR, "path": "/dev/null", "overwrite": true }),
             "invalidArgument",
         ),
+        ("at_grant", json!({}), "invalidArgument"),
+        ("at_grant", json!({ "action": "create" }), "invalidArgument"),
+        (
+            "at_grant",
+            json!({ "action": "create", "repos": ["alice.test"] }),
+            "invalidArgument",
+        ),
+        (
+            "at_grant",
+            json!({ "action": "create", "repos": [ACTOR], "minutes": 10_081 }),
+            "limitExceeded",
+        ),
+        (
+            "at_grant",
+            json!({ "action": "create", "repos": [ACTOR], "may": ["delete"] }),
+            "invalidArgument",
+        ),
+        (
+            "at_grant",
+            json!({ "action": "create", "repos": [ACTOR], "collections": ["posts"] }),
+            "invalidArgument",
+        ),
+        ("at_grant", json!({ "action": "revoke" }), "invalidArgument"),
+        (
+            "at_grant",
+            json!({ "action": "revoke", "id": "nothing" }),
+            "notFound",
+        ),
         (
             "at_import",
             json!({ "source": "/no/such/file.car" }),
@@ -244,7 +272,7 @@ fn error_texts_are_these() {
 fn only_protocol_faults_are_protocol_errors() {
     let data = folder();
     let mut gateway = Agent::start(data.path(), &["--read-only"]);
-    for name in ["at_nothing", "at_import"] {
+    for name in ["at_nothing", "at_import", "at_grant"] {
         let answer = gateway.request("tools/call", json!({ "name": name, "arguments": {} }));
         assert_eq!(answer["error"]["code"], -32602, "{answer}");
         assert_eq!(answer["error"]["message"], format!("unknown tool: {name}"));

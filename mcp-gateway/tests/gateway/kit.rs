@@ -201,6 +201,11 @@ impl Agent {
         self.receive()
     }
 
+    /// Closes stdin, which ends it.
+    pub(crate) fn close(&mut self) {
+        drop(self.stdin.take());
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

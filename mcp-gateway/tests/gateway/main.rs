@@ -5,6 +5,7 @@ mod cancel;
 mod definitions;
 mod errors;
 mod export;
+mod grants;
 mod http;
 mod import;
 mod kit;
