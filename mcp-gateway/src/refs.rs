@@ -2,7 +2,7 @@
 //!
 //! One parser for all tools, so that no tool exists to convert one form into another.
 
-use carrack_schema::{AtUri, Code, Did, Handle};
+use carrack_schema::{AtUri, Cid, Code, Did, Handle};
 
 use crate::answer::Refusal;
 
@@ -18,6 +18,8 @@ pub struct Ref(
 pub enum RefError {
     /// It is a handle, and this archive cannot resolve one yet.
     Handle(String),
+    /// It is a CID; records are found by name.
+    Cid(String),
     /// It has none of the forms.
     Form(String),
 }
@@ -33,7 +35,10 @@ impl Ref {
     /// If the text names an account by its handle, or has no known form.
     pub fn parse(text: &str) -> Result<Self, RefError> {
         let text = text.trim();
-        let form = || RefError::Form(text.to_owned());
+        let form = || match text.parse::<Cid>() {
+            Ok(_) => RefError::Cid(text.to_owned()),
+            Err(_) => RefError::Form(text.to_owned()),
+        };
         let uri = if let Some(rest) = strip_web(text) {
             from_web(rest).ok_or_else(form)?
         } else if text.starts_with("at://") {
@@ -81,6 +86,14 @@ impl RefError {
                 format!("finding the account `{handle}`"),
                 "the archive cannot resolve handles yet; name the account by its DID",
             ),
+            Self::Cid(text) => {
+                return Refusal::new(
+                    Code::InvalidArgument,
+                    format!("finding {}", start(text)),
+                    "records are found by name, not by CID; an answer that shows a CID shows the at-uri beside it",
+                )
+                .hint(format!("the record's at-uri: one of {FORMS}"));
+            }
             Self::Form(text) => Refusal::new(
                 Code::InvalidArgument,
                 format!("reading the reference `{}`", start(text)),
@@ -169,6 +182,12 @@ mod tests {
             let handle = RefError::Handle("alice.test".into());
             assert_eq!(Ref::parse(text), Err(handle), "{text}");
         }
+    }
+
+    #[test]
+    fn a_cid_is_known_as_such() {
+        let text = "bafyreibilrtk527yuv76k4cvtmbhwstsnaf6lii3ffemvhxn3mmr7igdxy";
+        assert_eq!(Ref::parse(text), Err(RefError::Cid(text.into())));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What tools share: argument types, their checks, what stands beside the rows.
 
-use carrack_client::{Absent, Body, Error, Source, Store, Want};
+use carrack_client::{Absent, Body, Error, Repo, Source, Store, Want};
 use carrack_schema::limits::{
     ANSWER_BYTES_DEFAULT, ANSWER_BYTES_MAX, FIELDS_MAX, LIST_RECORDS_MAX,
 };
@@ -88,6 +88,26 @@ pub(crate) fn fields(fields: &[String]) -> Result<(), Refusal> {
     let why = format!("fields names at most {FIELDS_MAX} paths, none of them empty");
     Err(Refusal::new(Code::InvalidArgument, "taking fields", why)
         .hint("fields=[\"text\",\"reply.parent.uri\"]"))
+}
+
+/// Names a repo, at a revision if one is said.
+pub(crate) fn repo_at(store: &Store, did: &str, rev: Option<&str>) -> Repo {
+    let repo = store.repo(did);
+    match rev {
+        Some(rev) if !rev.is_empty() => repo.at(rev),
+        _ => repo,
+    }
+}
+
+/// Returns the refusal of an error of the store's, which may be about the revision asked for.
+pub(crate) fn failed(error: &Error, what: String, rev: Option<&str>) -> Refusal {
+    let refusal = Refusal::of(error, what);
+    match (error.code(), rev) {
+        (Code::RevNotRetained, _) | (Code::InvalidArgument, Some(_)) => {
+            refusal.hint("leave rev out for the current revision; at_overview names it")
+        }
+        _ => refusal,
+    }
 }
 
 /// Reads a reference; one that is none is refused with the DIDs that the archive holds.

@@ -29,6 +29,8 @@ struct Arguments {
     /// Each at://DID/COLLECTION/RKEY, DID,COLLECTION,RKEY, a bsky.app URL, or a DID for its profile
     #[schemars(length(min = 1, max = 50))]
     refs: Vec<String>,
+    /// Of an earlier revision; then all of one account
+    rev: Option<String>,
     /// Only these paths, e.g. text, reply.parent.uri; default: all
     #[serde(default)]
     #[schemars(extend("default" = null))]
@@ -96,11 +98,15 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
         .map(|text| Asked::parse(text))
         .collect();
     let (asked, fields) = (asked.as_slice(), arguments.fields.as_slice());
-    let read = |store: Store| async move { read_all(&store, asked, fields).await };
+    let rev = arguments.rev.as_deref();
+    if rev.is_some() {
+        one_account(asked)?;
+    }
+    let read = |store: Store| async move { read_all(&store, asked, rev, fields).await };
     let found = connection
         .read(read)
         .await
-        .map_err(|error| Refusal::of(&error, "reading the records"))?;
+        .map_err(|error| common::failed(&error, "reading the records".to_owned(), rev))?;
     if !found.iter().any(|found| matches!(found, Some(Ok(_)))) {
         return Err(nothing_found(connection, asked, &found).await);
     }
@@ -109,6 +115,22 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
         bytes_max,
     };
     Ok(render(asked, &found, shown))
+}
+
+/// A revision is one repo's.
+fn one_account(asked: &[Asked]) -> Result<(), Refusal> {
+    let mut dids = asked
+        .iter()
+        .filter_map(|asked| Some(&asked.meaning.as_ref().ok()?.did));
+    match dids.next() {
+        Some(first) if dids.any(|did| did != first) => Err(Refusal::new(
+            Code::InvalidArgument,
+            "reading several accounts at one rev",
+            "a revision is of one account",
+        )
+        .hint("one at_get for each account, with its own rev")),
+        _ => Ok(()),
+    }
 }
 
 /// A reference as it was written, and what it says.
@@ -147,6 +169,7 @@ type Read = Option<Found<(Source, RecordData)>>;
 async fn read_all(
     store: &Store,
     asked: &[Asked],
+    rev: Option<&str>,
     fields: &[String],
 ) -> carrack_client::Result<Vec<Read>> {
     let mut repos: HashMap<&str, Repo> = HashMap::new();
@@ -155,7 +178,7 @@ async fn read_all(
             let path = uri.path()?.to_string();
             let repo = repos
                 .entry(uri.did.as_str())
-                .or_insert_with_key(|did| store.repo(did));
+                .or_insert_with_key(|did| common::repo_at(store, did, rev));
             let record = repo.record(&path);
             let want = common::want(fields).with_cid();
             Some(async move { record.read(want).await })
@@ -242,6 +265,10 @@ fn row(asked: &Asked, found: &Read, shown: Shown) -> Row<Item> {
         (Err(RefusedRef::Text(RefError::Handle(_))), _) => refused(
             Code::InvalidArgument,
             "unknown: handles cannot be resolved yet, use the DID",
+        ),
+        (Err(RefusedRef::Text(RefError::Cid(_))), _) => refused(
+            Code::InvalidArgument,
+            "unknown: records are found by at-uri, not by CID",
         ),
         (Err(RefusedRef::Text(RefError::Form(_))), _) => {
             refused(Code::InvalidArgument, "unknown: not a reference")

@@ -81,7 +81,10 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
         let answer = connection.read(read).await;
         let (page, collections) = answer.map_err(|error| match error.code() {
             Code::InvalidArgument if request.cursor.is_some() => foreign_cursor(error.words()),
-            _ => Refusal::of(&error, format!("listing {}", listing.uri())),
+            _ => {
+                let what = format!("listing {}", listing.uri());
+                common::failed(&error, what, listing.rev.as_deref())
+            }
         })?;
         let (page, collections) = match (page, collections) {
             (Ok(page), Ok(collections)) => (page, collections),

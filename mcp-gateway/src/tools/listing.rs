@@ -26,6 +26,8 @@ pub(super) struct Arguments {
     pub(super) until: Option<String>,
     /// Keys that start so
     pub(super) rkey_prefix: Option<String>,
+    /// Of an earlier revision
+    pub(super) rev: Option<String>,
     /// By record key
     #[serde(default)]
     order: Order,
@@ -66,6 +68,7 @@ pub(super) struct Listing {
     pub(super) bytes_max: usize,
     pub(super) style: Style,
     fields: Vec<String>,
+    pub(super) rev: Option<String>,
     pub(super) filtered: bool,
 }
 
@@ -99,6 +102,7 @@ impl Listing {
             bytes_max: common::max_bytes(arguments.max_bytes)?,
             style: common::style(arguments.format, &arguments.fields),
             fields: arguments.fields.clone(),
+            rev: arguments.rev.clone(),
             filtered,
         }))
     }
@@ -109,7 +113,7 @@ impl Listing {
         store: &Store,
         request: PageRequest,
     ) -> carrack_client::Result<(Found<Page>, Found<Vec<CollectionInfo>>)> {
-        let repo = store.repo(&self.did);
+        let repo = common::repo_at(store, &self.did, self.rev.as_deref());
         let want = common::want(&self.fields);
         let listing = match &self.collection {
             Some(collection) => repo.collection(collection).list(self.range.clone(), want),

@@ -195,7 +195,9 @@ fn named(op: &mut Op) -> Result<(), String> {
                     *name = match Ref::parse(name) {
                         Ok(reference) => reference.did().to_string(),
                         Err(RefError::Handle(handle)) => handle,
-                        Err(RefError::Form(_)) => return Err(no_reference(name)),
+                        Err(RefError::Cid(_) | RefError::Form(_)) => {
+                            return Err(no_reference(name));
+                        }
                     };
                 }
             }

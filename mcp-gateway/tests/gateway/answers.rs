@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::kit::{ACTOR, Agent, FRIEND, folder, redact, text};
+use crate::kit::{ACTOR, Agent, FRIEND, address, folder, redact, text};
 
 /// The part of JSON Schema that our output schemas use.
 fn check(schema: &Value, value: &Value, path: &str) {
@@ -51,10 +51,21 @@ fn steps(steps: Value) -> Value {
     json!({ "steps": steps })
 }
 
+/// The same through both doors: of a store in the gateway's own process, and of one elsewhere.
 #[test]
 fn answers_over_the_sample_are_these() {
     let data = folder();
     let mut gateway = Agent::with_samples(data.path());
+    let shown = answers(&mut gateway);
+    let mut guest = Agent::to_store(&address(data.path()));
+    assert_eq!(answers(&mut guest), shown);
+    insta::assert_snapshot!(shown);
+    for gateway in [guest, gateway] {
+        assert!(gateway.end().success());
+    }
+}
+
+fn answers(gateway: &mut Agent) -> String {
     let list = gateway.request("tools/list", json!({}));
     let tools = list["result"]["tools"].as_array().unwrap().clone();
     let post = |rkey: &str| format!("at://{ACTOR}/app.bsky.feed.post/{rkey}");
@@ -120,6 +131,14 @@ fn answers_over_the_sample_are_these() {
         (
             "at_get",
             json!({ "refs": [format!("https://bsky.app/profile/{ACTOR}/post/3n2v4jwzgcx2x")] }),
+        ),
+        (
+            "at_get",
+            json!({ "refs": [post("3n2v4jxbvsh2x"), "bafyreibilrtk527yuv76k4cvtmbhwstsnaf6lii3ffemvhxn3mmr7igdxy"], "rev": "3n2v4k6owr72x" }),
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "collection": "app.bsky.feed.like", "rev": "3n2v4k6owr72x", "limit": 1 }),
         ),
         ("at_thread", json!({ "uri": post("3n2v4jxbvsh2x") })),
         (
@@ -239,8 +258,7 @@ fn answers_over_the_sample_are_these() {
         }
         shown.push('\n');
     }
-    insta::assert_snapshot!(redact(&shown));
-    assert!(gateway.end().success());
+    redact(&shown)
 }
 
 #[test]

@@ -4,14 +4,22 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::kit::{ACTOR, Agent, folder, redact, text};
+use crate::kit::{ACTOR, Agent, FRIEND, address, folder, redact, text};
 
 const NOBODY: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
 
+/// The same through both doors: of a store in the gateway's own process, and of one elsewhere.
 #[test]
 fn error_texts_are_these() {
     let data = folder();
     let mut gateway = Agent::with_samples(data.path());
+    let shown = errors(&mut gateway);
+    let mut guest = Agent::to_store(&address(data.path()));
+    assert_eq!(errors(&mut guest), shown);
+    insta::assert_snapshot!(shown);
+}
+
+fn errors(gateway: &mut Agent) -> String {
     let mut shown = String::new();
     for (tool, arguments, code) in [
         (
@@ -91,6 +99,31 @@ fn error_texts_are_these() {
         (
             "at_get",
             json!({ "refs": [format!("{ACTOR},app.bsky.feed.post")] }),
+            "invalidArgument",
+        ),
+        (
+            "at_get",
+            json!({ "refs": ["bafyreibilrtk527yuv76k4cvtmbhwstsnaf6lii3ffemvhxn3mmr7igdxy"] }),
+            "invalidArgument",
+        ),
+        (
+            "at_get",
+            json!({ "refs": [ACTOR, FRIEND], "rev": "3n2v4k6owr72x" }),
+            "invalidArgument",
+        ),
+        (
+            "at_get",
+            json!({ "refs": [ACTOR], "rev": "2222222222222" }),
+            "revNotRetained",
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "rev": "2222222222222" }),
+            "revNotRetained",
+        ),
+        (
+            "at_list",
+            json!({ "actor": ACTOR, "rev": "yesterday" }),
             "invalidArgument",
         ),
         (
@@ -265,7 +298,7 @@ fn error_texts_are_these() {
         let start: String = arguments.chars().take(120).collect();
         writeln!(shown, "{tool} {start}\n{text}\n").unwrap();
     }
-    insta::assert_snapshot!(redact(&shown));
+    redact(&shown)
 }
 
 #[test]

@@ -4,7 +4,7 @@ use carrack_client::{Address, Client, Want};
 use carrack_schema::Code;
 use serde_json::json;
 
-use crate::kit::{ACTOR, Agent, FRIEND, folder, text};
+use crate::kit::{ACTOR, Agent, FRIEND, address, folder, text};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -37,8 +37,7 @@ fn a_token_opens_what_was_asked_for_until_it_is_revoked() {
     token, shown this once: TOKEN
     warning: the token has passed through this conversation and whatever logs it. Give it to its one holder; when they are done: at_grant {"action":"revoke","id":"ID"}
     "#);
-    let socket = data.path().join("carrack.sock");
-    let address: Address = format!("unix:{}", socket.display()).parse().unwrap();
+    let address: Address = address(data.path()).parse().unwrap();
     let list = || json!({ "action": "list" });
     block_on(async {
         let client = Client::connect(&address).await.unwrap();

@@ -32,6 +32,11 @@ pub(crate) fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("cgw").tempdir().unwrap()
 }
 
+/// Where the owner of a data folder serves it.
+pub(crate) fn address(data: &Path) -> String {
+    format!("unix:{}", data.join("carrack.sock").display())
+}
+
 fn command(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carrack-mcp"));
     command

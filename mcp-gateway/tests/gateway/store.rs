@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::kit::{ACTOR, Agent, Http, folder, sample};
+use crate::kit::{ACTOR, Agent, Http, address, folder, sample};
 
 #[test]
 fn two_gateways_share_a_folder() {
@@ -52,7 +52,7 @@ fn a_killed_owner_is_succeeded() {
 fn a_store_elsewhere_is_named_by_its_address_and_its_loss_is_told() {
     let data = folder();
     let mut owner = Agent::with_samples(data.path());
-    let address = format!("unix:{}", data.path().join("carrack.sock").display());
+    let address = address(data.path());
     let mut guest = Agent::to_store(&address);
     assert!(guest.text("at_overview", json!({})).contains(ACTOR));
     owner.text("at_overview", json!({}));
