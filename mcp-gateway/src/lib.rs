@@ -16,6 +16,7 @@ mod demo;
 pub mod embedded;
 pub mod refs;
 pub mod render;
+mod resources;
 mod schema;
 pub mod server;
 mod source;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, Implementation,
-    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ProgressNotificationParam, ProgressToken, ReadResourceRequestParams, ReadResourceResponse,
     ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
@@ -12,7 +13,7 @@ use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
 use crate::calls::{Calls, Outcome};
 use crate::connection::Connection;
-use crate::tools;
+use crate::{resources, tools};
 
 pub use crate::source::ImportRule;
 
@@ -103,9 +104,38 @@ impl ServerHandler for Gateway {
     fn get_info(&self) -> ServerConfig {
         let server =
             Implementation::new("carrack-mcp", env!("CARGO_PKG_VERSION")).with_title("Carrack");
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        let capabilities = ServerCapabilities::builder()
+            .enable_resources()
+            .enable_tools();
+        ServerConfig::new(capabilities.build())
             .with_server_info(server)
             .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let cursor = request.and_then(|request| request.cursor);
+        resources::list(self.connection(), cursor.as_deref()).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        resources::templates(self.connection()).await
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let reading = resources::read(self.connection(), &request.uri);
+        Ok(unless_cancelled(&context, reading).await?.into())
     }
 
     async fn list_tools(
@@ -172,6 +202,22 @@ impl ServerHandler for Gateway {
             }
         };
         Ok(result.into())
+    }
+}
+
+/// Does a call's work as long as its caller wants it.
+///
+/// Dropping the work drops its promises, which cancels the RPC and aborts an import.
+async fn unless_cancelled<T>(
+    context: &RequestContext<RoleServer>,
+    work: impl Future<Output = Result<T, ErrorData>>,
+) -> Result<T, ErrorData> {
+    tokio::select! {
+        answer = work => answer,
+        () = context.ct.cancelled() => {
+            tracing::debug!(id = %context.id, "call cancelled");
+            Err(ErrorData::internal_error("the call was cancelled", None))
+        }
     }
 }
 

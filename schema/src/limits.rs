@@ -402,3 +402,7 @@ pub const HTTP_UNDER_WAY_MAX: usize = 64;
 pub const HTTP_GOODBYE_SECONDS_MAX: u64 = 10;
 /// Longest token that is shown to the store; its own have 56 characters.
 pub const TOKEN_BYTES_MAX: usize = 256;
+/// Longest CAR that is handed out as a resource: its base64 and the message around it stay well below the 16 MiB that
+/// clients read as one message. A larger one is streamed, by a tool or by `carrack export`.
+pub const RESOURCE_BYTES_MAX: usize = 4 * MIB;
+const _: () = assert!(RESOURCE_BYTES_MAX / 3 * 4 + 64 * KIB < 16 * MIB);

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+mod door;
 mod grants;
 mod http;
+pub(crate) use door::Door;
 pub(crate) use grants::{Issuer, reading};
 pub(crate) use http::{Http, Response, message};
 

@@ -11,6 +11,7 @@ mod import;
 mod kit;
 mod limits;
 mod paging;
+mod resources;
 mod status;
 mod stdio;
 mod store;
