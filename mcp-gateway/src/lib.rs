@@ -9,11 +9,13 @@
 pub mod answer;
 pub mod calls;
 pub mod cli;
+mod completion;
 pub mod connection;
 #[cfg(all(feature = "embedded", feature = "stdio"))]
 mod demo;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+mod prompts;
 pub mod refs;
 pub mod render;
 mod resources;

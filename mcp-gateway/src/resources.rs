@@ -100,6 +100,20 @@ pub(crate) async fn templates(
         .with_cache_scope(CacheScope::Private))
 }
 
+/// Says whether there is a template that has this variable.
+pub(crate) fn has_variable(template: &str, name: &str) -> bool {
+    let known = TEMPLATES.iter().any(|known| known.uri == template);
+    let mut groups = template.split('{').skip(1);
+    known
+        && groups.any(|group| {
+            let names = group.split('}').next().unwrap_or_default();
+            names
+                .trim_start_matches('?')
+                .split(',')
+                .any(|variable| variable == name)
+        })
+}
+
 fn offered(scope: &Scope) -> Vec<ResourceTemplate> {
     TEMPLATES
         .iter()
@@ -473,7 +487,7 @@ pub(crate) fn fault(text: &str, error: &Error) -> ErrorData {
 }
 
 #[cfg(all(test, feature = "embedded"))]
-mod granted;
+pub(crate) mod granted;
 
 #[cfg(test)]
 mod tests {
@@ -498,6 +512,16 @@ mod tests {
         let narrow = Scope::none().all_repos().collection("a.b.c");
         assert!(names(&narrow.prove().export()).is_empty());
         assert_eq!(names(&reader.prove().export()).len(), 4);
+    }
+
+    #[test]
+    fn variables_of_templates_are_known() {
+        let page = "at://{did}/{collection}{?cursor,limit}";
+        for name in ["did", "collection", "cursor", "limit"] {
+            assert!(has_variable(page, name), "{name}");
+        }
+        assert!(!has_variable(page, "rkey") && !has_variable(page, ""));
+        assert!(!has_variable("x://{did}", "did"));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, Implementation,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
+    CompleteResult, GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ProgressNotificationParam, ProgressToken, ReadResourceRequestParams, ReadResourceResponse,
     ServerCapabilities, ServerConfig, Tool,
@@ -13,7 +14,7 @@ use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
 use crate::calls::{Calls, Outcome};
 use crate::connection::Connection;
-use crate::{resources, tools};
+use crate::{completion, prompts, resources, tools};
 
 pub use crate::source::ImportRule;
 
@@ -76,6 +77,11 @@ impl Gateway {
     pub fn tools(&self) -> &[Tool] {
         &self.0.tools
     }
+
+    /// Returns the tools that this caller is offered.
+    async fn offered(&self) -> Result<Vec<Tool>, ErrorData> {
+        Ok(self.0.tools.clone())
+    }
 }
 
 /// Whoever made a call, as far as the tool may talk to them.
@@ -105,6 +111,8 @@ impl ServerHandler for Gateway {
         let server =
             Implementation::new("carrack-mcp", env!("CARGO_PKG_VERSION")).with_title("Carrack");
         let capabilities = ServerCapabilities::builder()
+            .enable_completions()
+            .enable_prompts()
             .enable_resources()
             .enable_tools();
         ServerConfig::new(capabilities.build())
@@ -136,6 +144,44 @@ impl ServerHandler for Gateway {
     ) -> Result<ReadResourceResponse, ErrorData> {
         let reading = resources::read(self.connection(), &request.uri);
         Ok(unless_cancelled(&context, reading).await?.into())
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let tools = self.offered().await?;
+        let is_argument = |prompt: &str, name: &str| {
+            let tools: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
+            prompts::has_argument(&tools, prompt, name)
+        };
+        let completing = completion::complete(self.connection(), &request, is_argument);
+        unless_cancelled(&context, completing).await
+    }
+
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        let tools = self.offered().await?;
+        let tools: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
+        let mut list = ListPromptsResult::with_all_items(prompts::list(&tools));
+        list.ttl_ms = Some(TOOLS_TTL_MS);
+        list.cache_scope = Some(CacheScope::Private);
+        Ok(list)
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let tools = self.offered().await?;
+        let tools: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
+        let arguments = request.arguments.unwrap_or_default();
+        Ok(prompts::get(&tools, &request.name, &arguments)?.into())
     }
 
     async fn list_tools(

@@ -406,3 +406,5 @@ pub const TOKEN_BYTES_MAX: usize = 256;
 /// clients read as one message. A larger one is streamed, by a tool or by `carrack export`.
 pub const RESOURCE_BYTES_MAX: usize = 4 * MIB;
 const _: () = assert!(RESOURCE_BYTES_MAX / 3 * 4 + 64 * KIB < 16 * MIB);
+/// Repos that one completion looks at, for names that begin so: five round trips.
+pub const COMPLETION_REPOS_MAX: usize = 4_096;

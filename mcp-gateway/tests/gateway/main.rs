@@ -11,6 +11,7 @@ mod import;
 mod kit;
 mod limits;
 mod paging;
+mod prompts;
 mod resources;
 mod status;
 mod stdio;

@@ -174,12 +174,13 @@ fn an_export_is_the_car_that_came_in() {
     assert!(kit::car::blocks(&proof).len() < came.len());
 }
 
-/// Imports a repo that the kit made.
-fn import(gateway: &mut Agent, repo: &Repo) {
+/// Imports a repo that the kit made, and returns its DID.
+pub(crate) fn import(gateway: &mut Agent, repo: &Repo) -> String {
     let folder = folder();
     let path = folder.path().join("repo.car");
     std::fs::write(&path, repo.car(Order::PreOrder)).unwrap();
     gateway.text("at_import", json!({ "source": path }));
+    repo.did.to_string()
 }
 
 /// Returns a repo whose CAR is this long.
