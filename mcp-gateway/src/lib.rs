@@ -22,6 +22,7 @@ mod resources;
 mod schema;
 pub mod server;
 mod source;
+mod subscriptions;
 mod tools;
 pub mod transport;
 mod when;

@@ -1,19 +1,22 @@
 //! [`Gateway`]: the MCP server, whatever carries its messages.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
-    CompleteResult, GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ProgressNotificationParam, ProgressToken, ReadResourceRequestParams, ReadResourceResponse,
-    ServerCapabilities, ServerConfig, Tool,
+    CompleteResult, GetPromptRequestParams, GetPromptResponse, Implementation,
+    InitializeRequestParams, InitializeResult, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam,
+    ProgressToken, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+    ServerConfig, SubscribeRequestMethod, SubscribeRequestParams, SubscriptionFilter, Tool,
+    UnsubscribeRequestParams,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
 use crate::calls::{Calls, Outcome};
 use crate::connection::Connection;
+use crate::subscriptions::{self, Subscriptions};
 use crate::{completion, prompts, resources, tools};
 
 pub use crate::source::ImportRule;
@@ -43,6 +46,8 @@ struct Inner {
     policy: Policy,
     tools: Vec<Tool>,
     calls: Arc<Calls>,
+    /// Of the one client that this gateway has, if its transport can tell it something by itself.
+    subscriptions: OnceLock<Subscriptions>,
 }
 
 /// For the model, once a session: how answers are to be read.
@@ -65,7 +70,19 @@ impl Gateway {
             policy,
             tools,
             calls,
+            subscriptions: OnceLock::new(),
         }))
+    }
+
+    /// Says that this gateway has one client, which can be told something at any time: it may subscribe as clients of
+    /// the older era do.
+    pub fn serves_one_client(&self) {
+        self.0.subscriptions.get_or_init(Subscriptions::default);
+    }
+
+    fn subscriptions(&self) -> Result<&Subscriptions, ErrorData> {
+        let subscriptions = self.0.subscriptions.get();
+        subscriptions.ok_or_else(ErrorData::method_not_found::<SubscribeRequestMethod>)
     }
 
     /// Returns the connection to the store.
@@ -114,6 +131,7 @@ impl ServerHandler for Gateway {
             .enable_completions()
             .enable_prompts()
             .enable_resources()
+            .enable_resources_subscribe()
             .enable_tools();
         ServerConfig::new(capabilities.build())
             .with_server_info(server)
@@ -144,6 +162,53 @@ impl ServerHandler for Gateway {
     ) -> Result<ReadResourceResponse, ErrorData> {
         let reading = resources::read(self.connection(), &request.uri);
         Ok(unless_cancelled(&context, reading).await?.into())
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut info = self.negotiate_initialize(&request)?;
+        // Over HTTP there is no session that could hold a subscription of the older era.
+        if let Some(resources) = &mut info.capabilities.resources
+            && self.0.subscriptions.get().is_none()
+        {
+            resources.subscribe = None;
+        }
+        Ok(info)
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        Some(subscriptions::accepted(requested))
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        subscriptions::listen(self.connection(), context).await
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let adding = self.subscriptions()?;
+        let adding = adding.add(self.connection(), &context.peer, &request.uri);
+        unless_cancelled(&context, adding).await
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let removing = self.subscriptions()?;
+        let removing = removing.remove(self.connection(), &context.peer, &request.uri);
+        unless_cancelled(&context, removing).await
     }
 
     async fn complete(

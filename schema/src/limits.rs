@@ -408,3 +408,7 @@ pub const RESOURCE_BYTES_MAX: usize = 4 * MIB;
 const _: () = assert!(RESOURCE_BYTES_MAX / 3 * 4 + 64 * KIB < 16 * MIB);
 /// Repos that one completion looks at, for names that begin so: five round trips.
 pub const COMPLETION_REPOS_MAX: usize = 4_096;
+/// Resources that one stream of updates may name, or one client on standard input may have subscribed to: one watch
+/// covers them all.
+pub const SUBSCRIPTION_URIS_MAX: usize = 100;
+const _: () = assert!(SUBSCRIPTION_URIS_MAX <= WATCH_REPOS_MAX as usize);

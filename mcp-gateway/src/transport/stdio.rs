@@ -33,6 +33,7 @@ pub fn take_stdout() -> io::Result<Output> {
 /// # Errors
 /// If the client's first message is no MCP, or signals cannot be received.
 pub async fn serve(gateway: Gateway, output: Output) -> io::Result<()> {
+    gateway.serves_one_client();
     let end = told_to_end();
     tokio::pin!(end);
     // Files are written on tokio's blocking threads: a client that does not read holds up nothing else.

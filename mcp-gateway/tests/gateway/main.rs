@@ -16,5 +16,6 @@ mod resources;
 mod status;
 mod stdio;
 mod store;
+mod subscriptions;
 mod tokens;
 mod transcript;

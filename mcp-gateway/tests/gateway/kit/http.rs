@@ -171,6 +171,11 @@ impl Http {
         serde_json::from_str(&response.body).unwrap()
     }
 
+    /// Tells it to end, without waiting for that.
+    pub(crate) fn terminate(&self) {
+        signal(&self.child, "-TERM");
+    }
+
     pub(crate) fn end(mut self) -> ExitStatus {
         signal(&self.child, "-TERM");
         wait(&mut self.child)
