@@ -40,7 +40,8 @@ listens() {
 }
 
 "$binary" --data "$work/data" demo >/dev/null
-serve 2>"$work/log" &
+: >"$work/log"
+serve 2>>"$work/log" &
 server=$!
 url=
 for _ in $(seq 200); do
