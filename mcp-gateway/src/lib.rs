@@ -15,6 +15,8 @@ pub mod connection;
 mod demo;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "conformance-fixtures")]
+mod fixtures;
 mod prompts;
 pub mod refs;
 pub mod render;

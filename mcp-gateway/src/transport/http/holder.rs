@@ -17,7 +17,10 @@ use carrack_schema::limits::{
     HTTP_REQUESTS_PER_SECOND, HTTP_UNDER_WAY_MAX, RESTORES_MAX, RESTORES_WAITING_MAX,
 };
 use data_encoding::BASE64URL_NOPAD;
-use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+#[cfg(feature = "conformance-fixtures")]
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager as Sessions;
+#[cfg(not(feature = "conformance-fixtures"))]
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager as Sessions;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,12 +32,20 @@ use super::refusal::{Refusal, SCOPE};
 use super::table::{Key, Table};
 use crate::calls::Calls;
 use crate::connection::Connection;
+#[cfg(feature = "conformance-fixtures")]
+use crate::fixtures::Fixtures;
 use crate::server::{Gateway, Policy};
+
+/// What answers: the gateway, in a test build with the conformance suite's own tools beside its own.
+#[cfg(not(feature = "conformance-fixtures"))]
+type Served = Gateway;
+#[cfg(feature = "conformance-fixtures")]
+type Served = Fixtures;
 
 /// Whoever shows the token of a live grant, or is the owner.
 pub(super) struct Holder {
     pub(super) connection: Connection,
-    service: StreamableHttpService<Gateway, NeverSessionManager>,
+    service: StreamableHttpService<Served, Sessions>,
     /// None for the owner.
     grant: Option<Held>,
 }
@@ -206,11 +217,15 @@ impl Holders {
     fn holder(&self, connection: Connection, grant: Option<Held>) -> Holder {
         let gateway =
             Gateway::counting(connection.clone(), self.policy.clone(), self.calls.clone());
-        let service = StreamableHttpService::new(
-            move || Ok(gateway.clone()),
-            Arc::new(NeverSessionManager::default()),
-            self.config.clone(),
+        let config = self.config.clone();
+        // Some of the suite's older scenarios have the server ask its client, which takes a session.
+        #[cfg(feature = "conformance-fixtures")]
+        let (gateway, config) = (
+            Fixtures::new(gateway),
+            config.with_legacy_session_mode(true),
         );
+        let sessions = Arc::new(Sessions::default());
+        let service = StreamableHttpService::new(move || Ok(gateway.clone()), sessions, config);
         Holder {
             connection,
             service,
