@@ -52,6 +52,9 @@ pub struct Refusal {
 /// Most candidates in one refusal: enough to choose from, few enough to read.
 pub const CANDIDATES_MAX: usize = 20;
 
+/// Most characters of a refusal's line: an argument that it repeats may be megabytes long.
+const LINE_CHARS_MAX: usize = 1_000;
+
 impl Refusal {
     /// Makes a refusal; `what` failed and `why` are lower case without a full stop.
     pub fn new(code: Code, what: impl Into<String>, why: impl Into<String>) -> Self {
@@ -72,6 +75,13 @@ impl Refusal {
                 "repeat the call: the gateway connects again; if it keeps failing, tell the user",
             ),
             Code::Overloaded => refusal.hint("wait a moment and repeat the call"),
+            Code::LimitExceeded => refusal.hint("ask for less: the reason names the limit"),
+            Code::Denied => refusal.hint(
+                "this session's grant does not allow it: tell the user, who can ask its issuer for more",
+            ),
+            Code::Revoked | Code::Expired | Code::BudgetSpent | Code::BadCredential => {
+                refusal.hint("this session's grant is over: tell the user, who can ask its issuer for another")
+            }
             Code::Internal => refusal.hint("this is a fault of Carrack's own: tell the user"),
             _ => refusal,
         }
@@ -109,15 +119,16 @@ impl Refusal {
     /// Returns the text a model reads.
     pub fn text(&self) -> String {
         // Both may repeat an argument, which may repeat a record: nothing of it may start a line of its own.
+        let line = |words: &str| quote::shorten(&quote::inline(words), LINE_CHARS_MAX);
         let mut text = format!(
             "failed: {} ({})\nwhy: {}",
-            quote::inline(&self.what),
+            line(&self.what),
             self.code,
-            quote::inline(&self.why)
+            line(&self.why)
         );
         if !self.hint.is_empty() {
             text.push_str("\ntry: ");
-            text.push_str(&quote::inline(&self.hint));
+            text.push_str(&line(&self.hint));
         }
         if !self.candidates.is_empty() {
             text.push_str("\nheld: ");
@@ -140,7 +151,8 @@ impl From<Answer> for CallToolResult {
 impl From<Refusal> for CallToolResult {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.text();
-        let mut structured = json!({ "code": refusal.code.as_str(), "hint": refusal.hint });
+        let hint = quote::shorten(&refusal.hint, LINE_CHARS_MAX);
+        let mut structured = json!({ "code": refusal.code.as_str(), "hint": hint });
         if !refusal.candidates.is_empty() {
             structured["candidates"] = json!(refusal.candidates);
         }
@@ -181,6 +193,15 @@ mod tests {
     fn an_argument_cannot_start_a_line_of_a_refusal() {
         let text = Refusal::new(Code::InvalidArgument, "x\nfailed: not", "y\r\ntry: rm").text();
         assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_giant_argument_is_not_repeated_whole() {
+        let giant = "x".repeat(1 << 20);
+        let refusal = Refusal::new(Code::InvalidArgument, giant.clone(), giant.clone()).hint(giant);
+        assert!(refusal.text().len() < 4_096);
+        let result = CallToolResult::from(refusal);
+        assert!(result.structured_content.unwrap().to_string().len() < 2_048);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use carrack_schema::{Code, Value};
 use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -45,10 +46,35 @@ pub(crate) fn arguments<T: DeserializeOwned>(
     arguments: JsonObject,
     example: &serde_json::Value,
 ) -> Result<T, Refusal> {
-    serde_json::from_value(serde_json::Value::Object(arguments)).map_err(|error| {
-        let what = format!("reading the arguments of {tool}");
-        Refusal::new(Code::InvalidArgument, what, error.to_string()).example(tool, example)
-    })
+    let error = match T::deserialize(&arguments) {
+        Ok(arguments) => return Ok(arguments),
+        Err(error) => error.to_string(),
+    };
+    let what = match wrong::<T>(&arguments, &error) {
+        Some(name) => format!("reading the argument {name} of {tool}"),
+        None => format!("reading the arguments of {tool}"),
+    };
+    Err(Refusal::new(Code::InvalidArgument, what, error).example(tool, example))
+}
+
+/// Most arguments that are looked at for the wrong one; no tool has more.
+const ARGUMENTS_MAX: usize = 20;
+
+/// Returns the argument of the wrong type, which the error does not name: the one without which it would not come.
+fn wrong<'a, T: DeserializeOwned>(arguments: &'a JsonObject, error: &str) -> Option<&'a String> {
+    // These name it themselves.
+    if error.starts_with("unknown field") || error.starts_with("missing field") {
+        return None;
+    }
+    let clears = |name: &&String| {
+        let others = arguments.iter().filter(|(other, _)| other != name);
+        let others = others.map(|(name, value)| (name.as_str(), value));
+        match T::deserialize(MapDeserializer::<_, serde_json::Error>::new(others)) {
+            Ok(_) => true,
+            Err(other) => other.to_string() != error,
+        }
+    };
+    arguments.keys().take(ARGUMENTS_MAX).find(clears)
 }
 
 /// Checks a row limit.

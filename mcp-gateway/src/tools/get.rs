@@ -270,9 +270,11 @@ fn row(asked: &Asked, found: &Read, shown: Shown) -> Row<Item> {
             Code::InvalidArgument,
             "unknown: records are found by at-uri, not by CID",
         ),
-        (Err(RefusedRef::Text(RefError::Form(_))), _) => {
-            refused(Code::InvalidArgument, "unknown: not a reference")
-        }
+        // Whoever made the call may have it from a record: anybody's words.
+        (Err(RefusedRef::Text(RefError::Form(_))), _) => Row {
+            line: format!("unknown: not a reference > {}", quote::inline(&asked.text)),
+            ..refused(Code::InvalidArgument, "")
+        },
         (Err(RefusedRef::NoRecord(_)), _) => refused(
             Code::InvalidArgument,
             "a collection, not a record: use at_list",

@@ -68,9 +68,8 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
             return Err(no_collection(connection, reference.did().as_str(), &text, None).await);
         }
     };
-    let cursor = arguments.cursor.as_deref().map(str::parse).transpose();
     let mut request = PageRequest {
-        cursor: cursor.map_err(|error: carrack_client::Error| foreign_cursor(error.words()))?,
+        cursor: arguments.cursor.as_deref().map(cursor).transpose()?,
         limit: listing
             .limit
             .min((listing.bytes_max / ROW_BYTES_MIN) as u32),
@@ -108,6 +107,18 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
 
 /// Fewest bytes a row and its item take: more rows than that are not asked for, since they could not be shown.
 const ROW_BYTES_MIN: usize = 24;
+
+/// Reads a cursor. One without a byte would mean the start, which is no place to go on from.
+fn cursor(text: &str) -> Result<Cursor, Refusal> {
+    match text.parse::<Cursor>() {
+        Ok(cursor) if text.len() > CURSOR_MARK.len() => Ok(cursor),
+        Ok(_) => Err(foreign_cursor("this cursor is empty")),
+        Err(error) => Err(foreign_cursor(error.words())),
+    }
+}
+
+/// What every cursor begins with.
+const CURSOR_MARK: &str = "c1_";
 
 fn foreign_cursor(words: &str) -> Refusal {
     Refusal::new(Code::InvalidArgument, "going on from this cursor", words)

@@ -148,6 +148,10 @@ fn plan(arguments: &Arguments) -> Result<Plan, Refusal> {
     let mut plan = Plan::new();
     for (number, step) in (1..).zip(&arguments.steps) {
         let what = || format!("reading step {number}");
+        if !step.is_object() {
+            let why = "a step is an object of one operation, such as {\"group\":\"langs\"}";
+            return Err(refused(what(), why.to_owned()));
+        }
         let mut step =
             Step::deserialize(step).map_err(|error| refused(what(), error.to_string()))?;
         named(&mut step.op).map_err(|why| refused(what(), why))?;
