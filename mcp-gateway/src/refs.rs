@@ -16,8 +16,8 @@ pub struct Ref(
 /// Why a text is not a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefError {
-    /// It is a handle, and this archive cannot resolve one yet.
-    Handle(String),
+    /// It names the account by its handle, which the store may know; and what follows that in the at-URI.
+    Handle(String, String),
     /// It is a CID; records are found by name.
     Cid(String),
     /// It has none of the forms.
@@ -25,8 +25,8 @@ pub enum RefError {
 }
 
 /// What references look like, for error texts.
-pub const FORMS: &str =
-    "at://DID/COLLECTION/RKEY, DID,COLLECTION,RKEY, DID, or https://bsky.app/profile/DID/post/RKEY";
+pub const FORMS: &str = "at://DID/COLLECTION/RKEY, DID,COLLECTION,RKEY, DID, or \
+    https://bsky.app/profile/DID/post/RKEY (or a known handle for the DID)";
 
 impl Ref {
     /// Reads a reference.
@@ -49,15 +49,26 @@ impl Ref {
         match uri.parse() {
             Ok(uri) => Ok(Self(uri)),
             Err(_) => {
-                let authority = uri.trim_start_matches("at://").split('/').next();
-                match authority.map(|text| text.trim_start_matches('@')) {
-                    Some(handle) if handle.parse::<Handle>().is_ok() => {
-                        Err(RefError::Handle(handle.to_ascii_lowercase()))
-                    }
-                    _ => Err(form()),
+                let named = uri.trim_start_matches("at://");
+                let (authority, rest) = named.split_at(named.find('/').unwrap_or(named.len()));
+                let handle = authority.trim_start_matches('@');
+                match handle.parse::<Handle>() {
+                    Ok(_) => Err(RefError::Handle(
+                        handle.to_ascii_lowercase(),
+                        rest.to_owned(),
+                    )),
+                    Err(_) => Err(form()),
                 }
             }
         }
+    }
+
+    /// Makes the reference that named its account by a handle, now that its DID is known.
+    ///
+    /// # Errors
+    /// If what follows the account is no collection and key.
+    pub fn resolved(did: &str, rest: &str) -> Result<Self, RefError> {
+        Self::parse(&format!("at://{did}{rest}"))
     }
 
     /// Returns the repo's DID.
@@ -81,10 +92,11 @@ impl RefError {
     /// Returns the refusal of a call that held this.
     pub fn refuse(&self, held: Vec<String>) -> Refusal {
         let refusal = match self {
-            Self::Handle(handle) => Refusal::new(
-                Code::InvalidArgument,
+            Self::Handle(handle, _) => Refusal::new(
+                Code::UnknownHandle,
                 format!("finding the account `{handle}`"),
-                "the archive cannot resolve handles yet; name the account by its DID",
+                "no account of the archive is known by this handle: only those imported with a DID document are; name \
+                 the account by its DID",
             ),
             Self::Cid(text) => {
                 return Refusal::new(
@@ -172,15 +184,23 @@ mod tests {
 
     #[test]
     fn handles_are_known_as_such() {
-        for text in [
-            "alice.test",
-            "@Alice.test",
-            "at://alice.test/app.bsky.feed.post/3k",
-            "https://bsky.app/profile/alice.test/post/3k",
-            "alice.test,app.bsky.feed.post,3k",
+        for (text, rest) in [
+            ("alice.test", ""),
+            ("@Alice.test", ""),
+            (
+                "at://alice.test/app.bsky.feed.post/3k",
+                "/app.bsky.feed.post/3k",
+            ),
+            (
+                "https://bsky.app/profile/alice.test/post/3k",
+                "/app.bsky.feed.post/3k",
+            ),
+            ("alice.test,app.bsky.feed.post,3k", "/app.bsky.feed.post/3k"),
         ] {
-            let handle = RefError::Handle("alice.test".into());
+            let handle = RefError::Handle("alice.test".into(), rest.into());
             assert_eq!(Ref::parse(text), Err(handle), "{text}");
+            let resolved = Ref::resolved("did:plc:a", rest).unwrap();
+            assert_eq!(resolved.0.to_string(), format!("at://did:plc:a{rest}"));
         }
     }
 

@@ -136,11 +136,36 @@ pub(crate) fn failed(error: &Error, what: String, rev: Option<&str>) -> Refusal 
     }
 }
 
-/// Reads a reference; one that is none is refused with the DIDs that the archive holds.
+/// Reads a reference, which may name the account by a handle that the store knows; one that is none is refused with the DIDs that the archive holds.
 pub(crate) async fn reference(connection: &Connection, text: &str) -> Result<Ref, Refusal> {
-    match Ref::parse(text) {
-        Ok(reference) => Ok(reference),
-        Err(error) => Err(refuse(connection, &error).await),
+    let error = match Ref::parse(text) {
+        Ok(reference) => return Ok(reference),
+        Err(RefError::Handle(handle, rest)) => match did_of(connection, &handle).await? {
+            Some(did) => match Ref::resolved(&did, &rest) {
+                Ok(reference) => return Ok(reference),
+                Err(error) => error,
+            },
+            None => RefError::Handle(handle, rest),
+        },
+        Err(error) => error,
+    };
+    Err(refuse(connection, &error).await)
+}
+
+/// Returns the DID of whoever's DID document claims a handle, if the store was given one that does.
+pub(crate) async fn did_of(
+    connection: &Connection,
+    handle: &str,
+) -> Result<Option<String>, Refusal> {
+    let read = |store: Store| async move { store.repo(handle).info().await };
+    match connection.read(read).await {
+        Ok(Ok(info)) => Ok(Some(info.source.did)),
+        Ok(Err(_)) => Ok(None),
+        Err(error) if error.code() == Code::UnknownHandle => Ok(None),
+        Err(error) => Err(Refusal::of(
+            &error,
+            format!("finding the account `{handle}`"),
+        )),
     }
 }
 

@@ -92,11 +92,9 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
     }
     let bytes_max = common::max_bytes(arguments.max_bytes)?;
     common::fields(&arguments.fields)?;
-    let asked: Vec<Asked> = arguments
-        .refs
-        .iter()
-        .map(|text| Asked::parse(text))
-        .collect();
+    let asked = arguments.refs.iter().map(|text| Asked::parse(text));
+    let asked = asked.map(|asked| asked.resolve(connection));
+    let asked: Vec<Asked> = future::try_join_all(asked).await?;
     let (asked, fields) = (asked.as_slice(), arguments.fields.as_slice());
     let rev = arguments.rev.as_deref();
     if rev.is_some() {
@@ -149,15 +147,32 @@ enum RefusedRef {
 
 impl Asked {
     fn parse(text: &str) -> Self {
-        let meaning = match Ref::parse(text) {
-            Err(error) => Err(RefusedRef::Text(error)),
-            Ok(reference) => reference.record().ok_or(RefusedRef::NoRecord(reference.0)),
-        };
         Self {
             text: text.chars().take(REF_CHARS_MAX).collect(),
-            meaning,
+            meaning: meaning(Ref::parse(text)),
         }
     }
+}
+
+impl Asked {
+    /// Finds the account that is named by a handle, if the store knows it.
+    async fn resolve(self, connection: &Connection) -> Result<Self, Refusal> {
+        let Err(RefusedRef::Text(RefError::Handle(handle, rest))) = &self.meaning else {
+            return Ok(self);
+        };
+        let Some(did) = common::did_of(connection, handle).await? else {
+            return Ok(self);
+        };
+        Ok(Self {
+            meaning: meaning(Ref::resolved(&did, rest)),
+            ..self
+        })
+    }
+}
+
+fn meaning(reference: Result<Ref, RefError>) -> Result<AtUri, RefusedRef> {
+    let reference = reference.map_err(RefusedRef::Text)?;
+    reference.record().ok_or(RefusedRef::NoRecord(reference.0))
 }
 
 /// Longest reference that is repeated in an answer, in characters; a legal one is shorter unless its DID is huge.
@@ -262,9 +277,9 @@ fn row(asked: &Asked, found: &Read, shown: Shown) -> Row<Item> {
         },
     };
     match (&asked.meaning, found) {
-        (Err(RefusedRef::Text(RefError::Handle(_))), _) => refused(
-            Code::InvalidArgument,
-            "unknown: handles cannot be resolved yet, use the DID",
+        (Err(RefusedRef::Text(RefError::Handle(..))), _) => refused(
+            Code::UnknownHandle,
+            "unknown: no account here is known by this handle, use the DID",
         ),
         (Err(RefusedRef::Text(RefError::Cid(_))), _) => refused(
             Code::InvalidArgument,

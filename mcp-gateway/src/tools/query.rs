@@ -198,7 +198,7 @@ fn named(op: &mut Op) -> Result<(), String> {
                 for name in names {
                     *name = match Ref::parse(name) {
                         Ok(reference) => reference.did().to_string(),
-                        Err(RefError::Handle(handle)) => handle,
+                        Err(RefError::Handle(handle, _)) => handle,
                         Err(RefError::Cid(_) | RefError::Form(_)) => {
                             return Err(no_reference(name));
                         }

@@ -25,7 +25,7 @@ fn errors(gateway: &mut Agent) -> String {
         (
             "at_overview",
             json!({ "actor": "alice.test" }),
-            "invalidArgument",
+            "unknownHandle",
         ),
         (
             "at_overview",
@@ -90,11 +90,7 @@ fn errors(gateway: &mut Agent) -> String {
             "limitExceeded",
         ),
         ("at_get", json!({ "refs": ACTOR }), "invalidArgument"),
-        (
-            "at_get",
-            json!({ "refs": ["alice.test"] }),
-            "invalidArgument",
-        ),
+        ("at_get", json!({ "refs": ["alice.test"] }), "unknownHandle"),
         ("at_get", json!({ "refs": [NOBODY] }), "notFound"),
         (
             "at_get",
@@ -249,7 +245,7 @@ fn errors(gateway: &mut Agent) -> String {
         (
             "at_grant",
             json!({ "action": "create", "repos": ["alice.test"] }),
-            "invalidArgument",
+            "unknownHandle",
         ),
         (
             "at_grant",

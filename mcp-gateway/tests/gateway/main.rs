@@ -6,6 +6,7 @@ mod definitions;
 mod errors;
 mod export;
 mod grants;
+mod handles;
 mod hostile;
 mod http;
 mod import;
