@@ -382,6 +382,8 @@ pub const CONNECTION_IDLE_SECONDS_MAX: u64 = 300;
 pub const RESTORES_MAX: usize = 8;
 /// Requests that wait for one of those to end; further ones are refused as too many.
 pub const RESTORES_WAITING_MAX: usize = 64;
+/// Seconds in which the store must have said what a token opens.
+pub const RESTORE_SECONDS_MAX: u64 = 10;
 /// HTTP connections at once. Each holds a request's head and an answer, below 1 MiB together as a rule.
 pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
 /// Seconds in which the head of a request must have come; also the longest that a connection is kept without one.

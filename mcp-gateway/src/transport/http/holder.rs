@@ -14,7 +14,8 @@ use carrack_client::{Error, Operations, Scope};
 use carrack_schema::Code;
 use carrack_schema::limits::{
     CONNECTION_IDLE_SECONDS_MAX, CONNECTIONS_PER_GATEWAY_MAX, HTTP_BYTES_PER_SECOND,
-    HTTP_REQUESTS_PER_SECOND, HTTP_UNDER_WAY_MAX, RESTORES_MAX, RESTORES_WAITING_MAX,
+    HTTP_REQUESTS_PER_SECOND, HTTP_UNDER_WAY_MAX, RESTORE_SECONDS_MAX, RESTORES_MAX,
+    RESTORES_WAITING_MAX,
 };
 use data_encoding::BASE64URL_NOPAD;
 #[cfg(feature = "conformance-fixtures")]
@@ -256,7 +257,10 @@ impl Holders {
         if let Some(live) = lock(&self.table).get(&key, Instant::now()) {
             return Ok(live);
         }
-        let restored = self.restore(token, key).await;
+        let time = Duration::from_secs(RESTORE_SECONDS_MAX);
+        let restored = tokio::time::timeout(time, self.restore(token, key))
+            .await
+            .unwrap_or(Err(Refusal::NoStore));
         let counter = match restored {
             Ok(_) => &self.restored,
             Err(_) => &self.refused,
@@ -361,14 +365,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::Backend;
+    use crate::server::ImportRule;
 
-    fn held(scope: Scope) -> Held {
-        Held::new([0; 32], Some(scope), Instant::now())
+    fn held(scope: Scope) -> (Held, Instant) {
+        let now = Instant::now();
+        (Held::new([0; 32], Some(scope), now), now)
     }
 
     #[test]
     fn requests_of_one_token_are_bounded_in_number_and_at_once() {
-        let (held, now) = (held(Scope::none().read()), Instant::now());
+        let (held, now) = held(Scope::none().read());
         let mut under_way = Vec::new();
         for _ in 0..HTTP_UNDER_WAY_MAX {
             under_way.push(held.enter(now).unwrap());
@@ -386,7 +393,7 @@ mod tests {
 
     #[test]
     fn bytes_are_paid_for() {
-        let (held, now) = (held(Scope::none().read()), Instant::now());
+        let (held, now) = held(Scope::none().read());
         let charge = |bytes| lock(&held.rates).bytes.charge(bytes);
         charge(HTTP_BYTES_PER_SECOND as usize);
         assert!(held.enter(now).is_ok());
@@ -397,8 +404,62 @@ mod tests {
 
     #[test]
     fn a_grant_of_nothing_is_too_little() {
-        let refused = held(Scope::none()).enter(Instant::now());
+        let (held, now) = held(Scope::none());
+        let refused = held.enter(now);
         assert_eq!(refused.err(), Some(Refusal::TooLittle(SCOPE)));
+    }
+
+    fn holders(listener: &std::net::TcpListener) -> Holders {
+        let address = listener.local_addr().unwrap().to_string();
+        let root = Connection::new(Backend::Listening(address.parse().unwrap()));
+        let policy = Policy {
+            read_only: false,
+            import: ImportRule::Nothing,
+        };
+        Holders::new(root, policy, StreamableHttpServerConfig::default(), None)
+    }
+
+    fn listener() -> std::net::TcpListener {
+        std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap()
+    }
+
+    /// A store that takes connections and says nothing: as many tokens wait for it as may, and none of them for ever.
+    #[tokio::test(start_paused = true)]
+    async fn tokens_wait_for_the_store_in_bounded_number_and_time() {
+        let listener = listener();
+        let holders = &holders(&listener);
+        let waiting = RESTORES_MAX + RESTORES_WAITING_MAX;
+        let shown = (0..=waiting).map(|i| async move {
+            let refused = holders.of(&format!("carrack_{i}")).await.err();
+            refused.unwrap()
+        });
+        let refused = futures::future::join_all(shown).await;
+        let count = |refusal| refused.iter().filter(|seen| **seen == refusal).count();
+        assert_eq!(
+            (count(Refusal::NoStore), count(Refusal::Busy)),
+            (waiting, 1)
+        );
+        assert_eq!(holders.connections().refused, waiting as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_nobody_uses_is_closed() {
+        let listener = listener();
+        let holders = holders(&listener);
+        let held = Held::new([0; 32], None, Instant::now());
+        let holder = holders.holder(holders.root.restored("carrack_a"), Some(held));
+        let used = lock(&holders.table).insert([0; 32], holder, Instant::now());
+        let idle = Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX);
+        let sweep_for = async |time| {
+            tokio::time::timeout(time, holders.sweep())
+                .await
+                .unwrap_err()
+        };
+        sweep_for(2 * idle).await;
+        assert_eq!(holders.connections().live, 1, "it is in use");
+        drop(used);
+        sweep_for(idle / 5).await;
+        assert_eq!(holders.connections().live, 0);
     }
 
     #[test]
