@@ -28,7 +28,8 @@ const EXAMPLES: &str = "\
 Examples:
   carrack-mcp demo                          see what an agent sees, on a shipped sample
   carrack-mcp                               serve one client on stdin and stdout
-  carrack-mcp --read-only --data /srv/at    without at_import
+  carrack-mcp --read-only --data /srv/at    without tools that write
+  carrack-mcp install --client cursor       print the client's settings; --write writes them
   carrack-mcp --http 127.0.0.1:8080         serve http://127.0.0.1:8080/mcp, and tell the
                                             owner's token; `carrack grant create`
                                             makes narrower ones
@@ -67,10 +68,13 @@ struct Global {
     #[arg(long, requires = "http")]
     tokenless: bool,
     /// Offer no tool that writes
-    #[arg(long)]
+    #[arg(long, global = true)]
     read_only: bool,
+    /// Offer these tools alone, such as at_overview,at_get; `carrack-mcp tools` describes all
+    #[arg(long, global = true, value_name = "LIST", value_delimiter = ',')]
+    tools: Option<Vec<String>>,
     /// Import files below this folder only; over HTTP, at_import is not offered without it
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     import_root: Option<PathBuf>,
 }
 
@@ -79,6 +83,18 @@ enum Command {
     /// Import a shipped sample and show what an agent sees, through a real MCP client and server
     #[cfg(all(feature = "embedded", feature = "stdio"))]
     Demo,
+    /// Print the settings with which an MCP client starts this gateway, with the options given here
+    #[cfg(feature = "stdio")]
+    Install {
+        /// The client
+        #[arg(long)]
+        client: crate::install::Client,
+        /// Write them into the client's file, and keep all else that is in it
+        #[arg(long)]
+        write: bool,
+    },
+    /// Print what agents see, in Markdown
+    Tools,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -130,6 +146,12 @@ fn run(cli: Cli) -> Result<(), Error> {
             clap_complete::generate(shell, &mut Cli::command(), "carrack-mcp", &mut script);
             io::stdout().write_all(&script).map_err(Error::from)
         }
+        Some(Command::Tools) => {
+            let text = crate::reference::markdown();
+            io::stdout().write_all(text.as_bytes()).map_err(Error::from)
+        }
+        #[cfg(feature = "stdio")]
+        Some(Command::Install { client, write }) => install(&cli.global, client, write),
         #[cfg(all(feature = "embedded", feature = "stdio"))]
         Some(Command::Demo) => {
             start_logging();
@@ -239,7 +261,96 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 #[cfg(any(feature = "stdio", feature = "http"))]
 const WORKERS: usize = 2;
 
+/// Prints a client's settings, or writes them.
+#[cfg(feature = "stdio")]
+fn install(global: &Global, client: crate::install::Client, write: bool) -> Result<(), Error> {
+    use crate::install::{self, Home, Written};
+
+    let refused = |words: String| Error::new(Code::InvalidArgument, words);
+    // Options that would stop the gateway are better known now than by the client.
+    global.policy(false)?;
+    let entry = client.entry(&text_of(&std::env::current_exe()?)?, &global.arguments()?);
+    let file = client.file(&Home::of_user().map_err(refused)?);
+    if !write {
+        note(&format!("for {} (--write puts it there):", file.display()));
+        let settings = client.settings(&entry);
+        return io::stdout()
+            .write_all(settings.as_bytes())
+            .map_err(Error::from);
+    }
+    let written = install::write(client, &file, &entry).map_err(refused)?;
+    note(&match written {
+        Written::New => format!("written: {}", file.display()),
+        Written::Changed(backup) => {
+            format!("changed: {}; before: {}", file.display(), backup.display())
+        }
+        Written::Same => format!("nothing to change: {}", file.display()),
+    });
+    note("start the client anew to let it see the gateway");
+    Ok(())
+}
+
+/// Returns a path as it can stand in JSON.
+#[cfg(feature = "stdio")]
+fn text_of(path: &std::path::Path) -> Result<String, Error> {
+    let path = std::path::absolute(path)?;
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        let words = format!("{} is no UTF-8 text", path.display());
+        Error::new(Code::InvalidArgument, words)
+    })
+}
+
 impl Global {
+    /// Returns the options that were given, as they mean the same from any folder.
+    #[cfg(feature = "stdio")]
+    fn arguments(&self) -> Result<Vec<String>, Error> {
+        let mut arguments = Vec::new();
+        #[cfg(feature = "http")]
+        if self.http.is_some() {
+            let words = "a client starts the gateway on stdin and stdout: leave --http out";
+            return Err(Error::new(Code::InvalidArgument, words));
+        }
+        #[cfg(feature = "embedded")]
+        if let Some(data) = &self.data {
+            arguments.extend(["--data".to_owned(), text_of(data)?]);
+        }
+        if let Some(store) = &self.store {
+            arguments.extend(["--store".to_owned(), store.to_string()]);
+        }
+        if self.read_only {
+            arguments.push("--read-only".to_owned());
+        }
+        if let Some(tools) = &self.tools {
+            arguments.extend(["--tools".to_owned(), tools.join(",")]);
+        }
+        if let Some(root) = &self.import_root {
+            arguments.extend(["--import-root".to_owned(), text_of(root)?]);
+        }
+        Ok(arguments)
+    }
+
+    /// Returns the tools named, by what they are called now.
+    fn named_tools(&self) -> Result<Option<Vec<String>>, Error> {
+        let all = crate::tools::definitions(&Policy::all());
+        let known: Vec<_> = all.iter().map(|tool| tool.name.to_string()).collect();
+        let current = |name: &String| {
+            let current = crate::tools::names::current(name.trim());
+            if known.iter().any(|known| known == current) {
+                return Ok(current.to_owned());
+            }
+            let nearest = crate::tools::nearest(name, &known);
+            let words = format!(
+                "--tools: there is no tool {name:?}; did you mean {}? There are {}",
+                nearest.map_or("", String::as_str),
+                known.join(", ")
+            );
+            Err(Error::new(Code::InvalidArgument, words))
+        };
+        let names = self.tools.iter().flatten().map(current);
+        let names: Vec<_> = names.collect::<Result<_, _>>()?;
+        Ok(self.tools.as_ref().map(|_| names))
+    }
+
     fn backend(&self) -> Result<Backend, Error> {
         if let Some(address) = &self.store {
             return Ok(Backend::Listening(address.clone()));
@@ -270,6 +381,7 @@ impl Global {
         Ok(Policy {
             read_only: self.read_only,
             import,
+            tools: self.named_tools()?,
         })
     }
 }

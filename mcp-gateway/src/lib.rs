@@ -17,7 +17,10 @@ mod demo;
 pub mod embedded;
 #[cfg(feature = "conformance-fixtures")]
 mod fixtures;
+#[cfg(feature = "stdio")]
+mod install;
 mod prompts;
+mod reference;
 pub mod refs;
 pub mod render;
 mod resources;

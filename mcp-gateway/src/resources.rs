@@ -114,6 +114,11 @@ pub(crate) fn has_variable(template: &str, name: &str) -> bool {
         })
 }
 
+/// Returns all templates.
+pub(crate) fn all() -> Vec<ResourceTemplate> {
+    offered(&Scope::all())
+}
+
 fn offered(scope: &Scope) -> Vec<ResourceTemplate> {
     TEMPLATES
         .iter()

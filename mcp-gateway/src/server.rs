@@ -28,9 +28,26 @@ pub struct Policy {
     pub read_only: bool,
     /// Which files may be imported.
     pub import: ImportRule,
+    /// Offer these tools alone, if they are named.
+    pub tools: Option<Vec<String>>,
 }
 
 impl Policy {
+    /// Allows everything.
+    pub(crate) fn all() -> Self {
+        Self {
+            read_only: false,
+            import: ImportRule::AnyFile,
+            tools: None,
+        }
+    }
+
+    /// Says whether a tool that there is otherwise is among those named.
+    fn names(&self, tool: &str) -> bool {
+        let named = self.tools.as_ref();
+        named.is_none_or(|names| names.iter().any(|name| name == tool))
+    }
+
     pub(crate) fn imports(&self) -> bool {
         !self.read_only && self.import != ImportRule::Nothing
     }
@@ -64,7 +81,8 @@ impl Gateway {
 
     /// Makes a gateway whose calls are counted with those of others.
     pub fn counting(connection: Connection, policy: Policy, calls: Arc<Calls>) -> Self {
-        let tools = tools::definitions(&policy);
+        let mut tools = tools::definitions(&policy);
+        tools.retain(|tool| policy.names(&tool.name));
         Self(Arc::new(Inner {
             connection,
             policy,
@@ -97,7 +115,9 @@ impl Gateway {
 
     /// Returns the tools that this caller is offered.
     async fn offered(&self) -> Result<Vec<Tool>, ErrorData> {
-        Ok(self.0.tools.clone())
+        let scope = self.0.connection.scope().await;
+        let scope = scope.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        Ok(tools::allowed(&self.0.tools, &scope))
     }
 }
 
@@ -254,10 +274,7 @@ impl ServerHandler for Gateway {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let scope = self.0.connection.scope().await;
-        let scope = scope.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
-        let tools = tools::allowed(&self.0.tools, &scope);
-        let mut list = ListToolsResult::with_all_items(tools);
+        let mut list = ListToolsResult::with_all_items(self.offered().await?);
         // The list never changes while the process lives, but depends on how it was started and on the caller's grant.
         list.ttl_ms = Some(TOOLS_TTL_MS);
         list.cache_scope = Some(CacheScope::Private);
@@ -265,6 +282,7 @@ impl ServerHandler for Gateway {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
+        let name = tools::names::current(name);
         self.0.tools.iter().find(|tool| tool.name == name).cloned()
     }
 
@@ -284,20 +302,26 @@ impl ServerHandler for Gateway {
             progress: token.map(|token| (token, context.peer.clone())),
         };
         let arguments = request.arguments.unwrap_or_default();
-        let call = tools::call(&request.name, arguments, connection, policy, &caller);
+        let name = tools::names::current(&request.name);
+        let call = async {
+            match policy.names(name) {
+                true => tools::call(name, arguments, connection, policy, &caller).await,
+                false => None,
+            }
+        };
         // Dropping the call drops its promises, which cancels the RPC and aborts an import.
         let answer = tokio::select! {
             answer = call => answer,
             () = context.ct.cancelled() => {
-                if self.get_tool(&request.name).is_some() {
-                    calls.count(&request.name, Outcome::Cancelled);
+                if self.get_tool(name).is_some() {
+                    calls.count(name, Outcome::Cancelled);
                 }
-                tracing::debug!(tool = %request.name, "call cancelled");
+                tracing::debug!(tool = %name, "call cancelled");
                 return Err(ErrorData::internal_error("the call was cancelled", None));
             }
         };
         calls.count(
-            &request.name,
+            name,
             match &answer {
                 Some(Ok(_)) => Outcome::Answered,
                 Some(Err(refusal)) => Outcome::Refused(refusal.code()),

@@ -10,6 +10,7 @@ mod grant;
 mod import;
 mod list;
 mod listing;
+pub(crate) mod names;
 mod overview;
 mod query;
 mod rows;
@@ -17,6 +18,8 @@ mod thread;
 mod verify;
 
 use carrack_client::{Scope, Selection};
+pub(crate) use common::nearest;
+
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use crate::answer::{Answer, Refusal};
@@ -155,6 +158,7 @@ mod tests {
         let policy = Policy {
             read_only: false,
             import: ImportRule::AnyFile,
+            tools: None,
         };
         let issued = owner.grants().issue(scope, "test").await.unwrap();
         let nowhere = Backend::Folder(Folder::new(Some("/nonexistent".into())).unwrap());
@@ -233,6 +237,7 @@ mod tests {
         let policy = Policy {
             read_only: false,
             import: ImportRule::AnyFile,
+            tools: None,
         };
         let caller = Caller::default();
         let overview = || call(overview::NAME, JsonObject::new(), &holder, &policy, &caller);

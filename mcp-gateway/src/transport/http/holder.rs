@@ -415,6 +415,7 @@ mod tests {
         let policy = Policy {
             read_only: false,
             import: ImportRule::Nothing,
+            tools: None,
         };
         Holders::new(root, policy, StreamableHttpServerConfig::default(), None)
     }
