@@ -105,3 +105,30 @@ async fn a_narrow_grant_sees_its_own() {
     assert!(read(&reader, &feed).await.is_err());
     archive.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repo_whose_account_is_not_active_is_hidden() {
+    let archive = Archive::new().await;
+    let owner = archive.owner();
+    let options = carrack_client::ImportOptions {
+        status: Some("takendown".to_owned()),
+        ..Default::default()
+    };
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sample/varied.car");
+    let session = owner.session().await.unwrap();
+    let upload = session.importer().import(options);
+    upload.write(&std::fs::read(path).unwrap()).await;
+    upload.done().await.unwrap();
+    let list = list(owner, None).await.unwrap();
+    assert_eq!(list.resources.len(), 1, "{list:?}");
+    for uri in [
+        format!("at://{ACTOR}"),
+        format!("at://{ACTOR}/app.bsky.feed.post"),
+        format!("at-car://{ACTOR}"),
+    ] {
+        let error = read(owner, &uri).await.unwrap_err();
+        assert_eq!(error.code, rmcp::model::ErrorCode::RESOURCE_NOT_FOUND);
+        assert!(error.message.contains("not active"), "{error:?}");
+    }
+    archive.end().await;
+}

@@ -259,6 +259,36 @@ fn a_record_that_breaks_the_data_model_is_read_as_its_bytes() {
 }
 
 #[test]
+fn hidden_characters_are_escaped_and_the_json_is_the_same() {
+    let data = folder();
+    let mut gateway = Agent::start(data.path(), &[]);
+    let hidden = "a\u{202e}b\u{2028}\u{e0041}\u{200b}\u{7}";
+    let value = cbor::Value::map([("text", cbor::Value::text(hidden))]);
+    let path = "com.example.thing/hidden".to_owned();
+    let extra = vec![(path.clone(), value.encode())];
+    let repo = RepoSpec {
+        extra,
+        ..RepoSpec::default()
+    }
+    .build();
+    let did = import(&mut gateway, &repo);
+    for uri in [
+        format!("at://{did}/{path}"),
+        format!("at://{did}/com.example.thing"),
+    ] {
+        let answer = gateway.request("resources/read", json!({ "uri": uri }));
+        let text = answer["result"]["contents"][0]["text"].as_str().unwrap();
+        assert!(text.chars().all(|c| !c.is_control()), "{text}");
+        for c in ['\u{202e}', '\u{2028}', '\u{e0041}', '\u{200b}'] {
+            assert!(!text.contains(c), "{text}");
+        }
+        let value: Value = serde_json::from_str(text).unwrap();
+        let read = value.pointer("/records/0/value/text");
+        assert_eq!(read.unwrap_or(&value["text"]), hidden);
+    }
+}
+
+#[test]
 fn repos_are_listed_page_by_page() {
     let data = folder();
     let mut gateway = Agent::with_samples(data.path());
