@@ -75,13 +75,20 @@ impl Values {
 
 /// Returns the DIDs of accounts whose DID or handle begins with a text, the largest first.
 async fn accounts(connection: &Connection, text: &str) -> Result<Values, Error> {
+    accounts_among(connection, text, COMPLETION_REPOS_MAX).await
+}
+
+/// Looks at so many accounts at the most; if there are others, it is not known how many of them fit.
+async fn accounts_among(connection: &Connection, text: &str, most: usize) -> Result<Values, Error> {
     let handle = text.trim_start_matches('@').to_ascii_lowercase();
     let mut after = below(text);
     let mut found: Vec<(u64, String)> = Vec::new();
     let (mut looked_at, mut more) = (0, true);
-    while more && looked_at < COMPLETION_REPOS_MAX {
+    while more && looked_at < most {
+        let limit = u32::try_from(most - looked_at).unwrap_or(u32::MAX);
+        let limit = limit.min(LIST_RECORDS_MAX);
         let last = after.as_str();
-        let read = |store: Store| async move { store.repos(last, LIST_RECORDS_MAX).await };
+        let read = |store: Store| async move { store.repos(last, limit).await };
         let page = connection.read(read).await?;
         looked_at += page.repos.len();
         let next = page.repos.last().map(|repo| repo.source.did.clone());
@@ -266,6 +273,28 @@ mod granted {
         let none = |_: &str, _: &str| false;
         let result = complete(connection, &request, none).await.unwrap();
         result.completion.values
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn so_many_accounts_are_looked_at() {
+        let archive = Archive::new().await;
+        let owner = archive.owner();
+        for (text, most, dids, more) in [
+            ("", 1, &[FRIEND][..], true),
+            ("", 2, &[ACTOR, FRIEND], false),
+            // Of a DID's start only those from there on are looked at.
+            ("did:plc:r", 1, &[ACTOR], false),
+            ("did:plc:4", 1, &[FRIEND], true),
+            ("did:plc:4", 2, &[FRIEND], false),
+        ] {
+            let found = accounts_among(owner, text, most).await.unwrap();
+            assert_eq!(
+                (found.values, found.more),
+                (dids.iter().map(ToString::to_string).collect(), more),
+                "{text} {most}"
+            );
+        }
+        archive.end().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -124,6 +124,44 @@ fn keys_are_the_latest_hundred() {
     assert_eq!(answer["result"]["completion"]["hasMore"], true);
 }
 
+#[test]
+fn accounts_are_the_hundred_largest() {
+    let data = folder();
+    let mut gateway = Agent::start(data.path(), &[]);
+    let mut largest = Vec::new();
+    for seed in 0..102 {
+        // The sizes are in no order that DIDs have.
+        let records = if seed < 5 {
+            10 + (7 * seed as usize + 3) % 5
+        } else {
+            1
+        };
+        let spec = RepoSpec {
+            records,
+            seed,
+            ..RepoSpec::default()
+        };
+        let did = crate::resources::import(&mut gateway, &spec.build());
+        if seed < 5 {
+            largest.push((records, did));
+        }
+    }
+    largest.sort_by_key(|(records, _)| std::cmp::Reverse(*records));
+    let params = json!({
+        "ref": { "type": "ref/prompt", "name": "summarise_actor" },
+        "argument": { "name": "actor", "value": "did:" },
+    });
+    let answer = gateway.request("completion/complete", params);
+    let found = values(&answer);
+    let first: Vec<_> = largest.iter().map(|(_, did)| did.as_str()).collect();
+    assert_eq!((&found[..5], found.len()), (&first[..], 100));
+    let completion = &answer["result"]["completion"];
+    assert_eq!(
+        (&completion["total"], &completion["hasMore"]),
+        (&json!(102), &json!(true))
+    );
+}
+
 /// An account that claims a handle is found by it.
 #[test]
 fn accounts_are_found_by_their_handles() {
