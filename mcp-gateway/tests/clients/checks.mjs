@@ -2,6 +2,13 @@
 import assert from 'node:assert/strict';
 
 export const ACTOR = 'did:plc:rilb2cohzwgttp7xjllpyq2i';
+const PROFILE = `at://${ACTOR}/app.bsky.actor.profile/self`;
+
+// How a client gets in over HTTP: MCP_TOKEN, if set, is shown with every request.
+export function access() {
+  const token = process.env.MCP_TOKEN;
+  return token ? { requestInit: { headers: { Authorization: `Bearer ${token}` } } } : {};
+}
 
 export async function check(client, { imports }) {
   const { tools } = await client.listTools();
@@ -37,4 +44,13 @@ export async function check(client, { imports }) {
   assert.equal(bad.structuredContent.code, 'invalidArgument');
 
   await assert.rejects(client.callTool({ name: 'at_nothing', arguments: {} }), /unknown tool|at_nothing/i);
+
+  if (!client.getServerCapabilities()?.resources) return 'no resources';
+  const { resources } = await client.listResources();
+  assert.ok(resources.some((resource) => resource.uri === `at://${ACTOR}`));
+  const { contents } = await client.readResource({ uri: PROFILE });
+  assert.equal(contents.length, 1);
+  assert.match(contents[0].text, /fx-varied\.test/);
+  await assert.rejects(client.readResource({ uri: `at://${ACTOR}/app.bsky.feed.post/nope` }));
+  return `${resources.length} resources`;
 }

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import { check } from './checks.mjs';
+import { access, check } from './checks.mjs';
 
 const [where, data, sample] = process.argv.slice(2);
 const http = where === '--http';
 const transport = http
-  ? new StreamableHTTPClientTransport(new URL(data))
+  ? new StreamableHTTPClientTransport(new URL(data), access())
   : new StdioClientTransport({ command: where, args: ['--data', data] });
 const client = new Client({ name: 'smoke', version: '0' });
 await client.connect(transport);
@@ -25,6 +25,6 @@ if (!http) {
     assert.deepEqual(told, [...told].sort((a, b) => a - b));
   }
 }
-await check(client, { imports: !http });
+const found = await check(client, { imports: !http });
 await client.close();
-console.log(`sdk 1.x: ${http ? 'http' : 'stdio'} ok`);
+console.log(`sdk 1.x: ${http ? 'http' : 'stdio'} ok, ${found}`);
