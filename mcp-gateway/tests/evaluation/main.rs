@@ -19,6 +19,9 @@ use session::Session;
 /// The archives that are there from the start.
 const HELD: [&str; 3] = ["varied", "varied-friend", "mid"];
 
+/// What twenty rows of the mix may cost, of what `listRecords` answers: the text is what an agent reads.
+const RATIO_MAX: f64 = 0.35;
+
 /// A data folder of a test's own.
 fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("cgw").tempdir().unwrap()
@@ -53,6 +56,12 @@ fn thirty_questions_have_right_answers() {
         }
     }
     assert_eq!(rows.len(), 30);
+    let (_, _, mix) = costs.last().unwrap();
+    let ratio = mix.text / mix.records;
+    assert!(
+        ratio <= RATIO_MAX,
+        "twenty rows cost {ratio:.2} of their JSON"
+    );
     report::check(&report);
 }
 
