@@ -9,7 +9,7 @@ use carrack_schema::time::rfc3339;
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
-use crate::render::frame::{count, verdict};
+use crate::render::frame::{count, counted, verdict};
 use crate::render::quote;
 
 /// What the page shows.
@@ -40,7 +40,7 @@ const STYLE: &str = "\
 body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}\
 h1{font-size:1.4rem;margin:0 0 .5rem}\
 h2{font-size:1.1rem;margin:2rem 0 .5rem}\
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.75rem;margin:0}\
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.75rem;margin:1rem 0 0}\
 dt{font-size:.8rem;opacity:.7}\
 dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}\
 article{border-top:1px solid #8886;padding:.6rem 0}\
@@ -115,7 +115,7 @@ fn totals(status: &Status) -> String {
         let by = stats.purge_by.map_or("unknown".to_owned(), rfc3339);
         let line = format!(
             "<p>{} with something deleted will be rewritten, the first by {by}</p>\n",
-            crate::render::frame::counted(stats.purges, "segment file")
+            counted(stats.purges, "segment file")
         );
         out.push_str(&line);
     }
@@ -151,28 +151,26 @@ fn agent(grant: &GrantInfo, now: i64) -> String {
         at if is_over => format!("expired {}", rfc3339(at)),
         at => format!("expires {}", rfc3339(at)),
     };
-    let used = match grant.usage.last_used {
+    let use_of_it = match grant.usage.last_used {
         None => "never used".to_owned(),
         Some(at) => format!(
-            "{} of {} calls, {} of {} · last {} · {} refused",
-            count(grant.usage.calls),
-            limit(grant.scope.calls.total, count),
-            bytes(grant.usage.bytes),
-            limit(grant.scope.bytes.total, bytes),
+            "calls {} · bytes {} · last {} · {} refused",
+            used(grant.usage.calls, grant.scope.calls.total, count),
+            used(grant.usage.bytes, grant.scope.bytes.total, bytes),
             rfc3339(at),
             count(grant.usage.refused)
         ),
     };
     format!(
-        "<article{}>\n<h3>{}</h3>\n<p>{used}</p>\n<p>may {} · {} · {} · {ends}</p>\n\
+        "<article{}>\n<h3>{}</h3>\n<p>{use_of_it}</p>\n<p>may {} · {} · {} · {ends}</p>\n\
          <p>{} · {} · grant {}</p>\n</article>\n",
         if is_over { " class=\"over\"" } else { "" },
         text(label),
         operations(grant.scope.may),
         selection(&grant.scope.repos, "repo"),
         selection(&grant.scope.collections, "collection"),
-        crate::render::frame::counted(u64::from(grant.sessions), "open session"),
-        crate::render::frame::counted(u64::from(grant.tokens), "token"),
+        counted(u64::from(grant.sessions), "open session"),
+        counted(u64::from(grant.tokens), "token"),
         text(&grant.id)
     )
 }
@@ -205,16 +203,17 @@ fn selection(selection: &Selection, noun: &str) -> String {
         Selection::All => format!("all {noun}s"),
         Selection::Only(names) => match names.as_slice() {
             [name] => text(name),
-            names => crate::render::frame::counted(names.len() as u64, noun),
+            names => counted(names.len() as u64, noun),
         },
     }
 }
 
-fn limit(limit: Limit, show: impl Fn(u64) -> String) -> String {
-    match limit {
-        Limit::None => "no".to_owned(),
-        Limit::AtMost(most) => show(most),
-        Limit::Unlimited => "any".to_owned(),
+/// Returns what was used of how much, if that is bounded.
+fn used(used: u64, of: Limit, show: impl Fn(u64) -> String) -> String {
+    match of {
+        Limit::None => format!("{} of none", show(used)),
+        Limit::AtMost(most) => format!("{} of {}", show(used), show(most)),
+        Limit::Unlimited => show(used),
     }
 }
 
@@ -243,7 +242,7 @@ fn repo(repo: &RepoInfo) -> String {
     format!(
         "<article>\n<h3>{}</h3>\n<p>{} · {} of CAR · imported {}</p>\n<p>rev {} · {}{handle}{hidden}</p>\n</article>\n",
         text(&repo.source.did),
-        crate::render::frame::counted(repo.records, "record"),
+        counted(repo.records, "record"),
         bytes(repo.bytes_in),
         rfc3339(repo.imported),
         text(&repo.source.rev),
@@ -261,7 +260,7 @@ fn use_of_tools(status: &Status) -> String {
             } else {
                 tool
             };
-            let calls = crate::render::frame::counted(*calls, "call");
+            let calls = counted(*calls, "call");
             format!("<p>{} · {outcome} · {calls}</p>\n", text(tool))
         })
         .collect();

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use carrack_client::{Error, GrantInfo, RepoInfo, Session, StoreStats};
+use carrack_client::{Error, GrantInfo, RepoInfo, RepoList, Session, StoreStats};
 use carrack_schema::Code;
 use carrack_schema::limits::LIST_RECORDS_MAX;
 
@@ -108,11 +108,12 @@ fn allowed<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
 
 /// Returns what a session sees of its store.
 async fn seen(session: &Session) -> Result<Status, Error> {
-    let store = session.store();
+    let store = &session.store();
+    let page = |after: String| async move { store.repos(&after, LIST_RECORDS_MAX).await };
     let (about, stats, repos, grants): (_, Option<StoreStats>, _, _) = futures::try_join!(
         session.about(),
         async { allowed(store.stats().await) },
-        async { allowed(newest(session).await) },
+        async { allowed(newest(page).await) },
         async { allowed(grants(session).await) },
     )?;
     let (repos, more_repos) = repos.unwrap_or_default();
@@ -133,12 +134,14 @@ async fn seen(session: &Session) -> Result<Status, Error> {
     })
 }
 
-/// Returns the repos that were imported last, and whether some were not looked at.
-async fn newest(session: &Session) -> Result<(Vec<RepoInfo>, bool), Error> {
-    let store = session.store();
+/// Returns the repos that were imported last, and whether some were not looked at. `page` is the one after a DID.
+async fn newest<F>(page: impl Fn(String) -> F) -> Result<(Vec<RepoInfo>, bool), Error>
+where
+    F: Future<Output = Result<RepoList, Error>>,
+{
     let (mut newest, mut after, mut more) = (Vec::new(), String::new(), true);
     for _ in 0..PAGES_MAX {
-        let page = store.repos(&after, LIST_RECORDS_MAX).await?;
+        let page = page(after.clone()).await?;
         more = page.more;
         let Some(last) = page.repos.last() else { break };
         after.clone_from(&last.source.did);
@@ -170,4 +173,57 @@ async fn grants(session: &Session) -> Result<(Vec<GrantInfo>, bool), Error> {
         newest.truncate(ROWS_MAX);
     }
     Ok((newest, cut))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use carrack_client::{Source, Verdict};
+    use carrack_schema::cid::{Cid, Codec};
+
+    use super::*;
+
+    fn repo(imported: i64) -> RepoInfo {
+        RepoInfo {
+            source: Source {
+                did: format!("did:plc:{imported}"),
+                rev: String::new(),
+                commit: Cid::new(Codec::DagCbor, [7; 32]),
+                verdict: Verdict::Unchecked,
+            },
+            records: 0,
+            bytes_in: 0,
+            bytes_stored: 0,
+            imported,
+            missing: 0,
+            invalid: 0,
+            handle: String::new(),
+            status: String::new(),
+        }
+    }
+
+    /// Returns the newest of so many pages of one repo, and how many were asked for.
+    async fn of(pages: usize) -> (Vec<i64>, bool, usize) {
+        let asked = Cell::new(0);
+        let page = |_| {
+            asked.set(asked.get() + 1);
+            let list = RepoList {
+                repos: vec![repo(asked.get() as i64)],
+                more: asked.get() < pages,
+            };
+            async move { Ok(list) }
+        };
+        let (newest, more) = newest(page).await.unwrap();
+        let newest = newest.iter().map(|repo| repo.imported).collect();
+        (newest, more, asked.get())
+    }
+
+    #[tokio::test]
+    async fn repos_are_looked_at_up_to_a_number() {
+        assert_eq!(of(2).await, (vec![2, 1], false, 2));
+        let all: Vec<_> = (1..=PAGES_MAX as i64).rev().collect();
+        assert_eq!(of(PAGES_MAX).await, (all.clone(), false, PAGES_MAX));
+        assert_eq!(of(PAGES_MAX + 1).await, (all, true, PAGES_MAX));
+    }
 }
