@@ -45,7 +45,6 @@ export async function check(client, { imports }) {
 
   await assert.rejects(client.callTool({ name: 'at_nothing', arguments: {} }), /unknown tool|at_nothing/i);
 
-  if (!client.getServerCapabilities()?.resources) return 'no resources';
   const { resources } = await client.listResources();
   assert.ok(resources.some((resource) => resource.uri === `at://${ACTOR}`));
   const { contents } = await client.readResource({ uri: PROFILE });

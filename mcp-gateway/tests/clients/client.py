@@ -54,8 +54,6 @@ async def check(client, imports):
     else:
         raise AssertionError("an unknown tool was called")
 
-    if client.server_capabilities.resources is None:
-        return "no resources"
     dids = [str(resource.uri) for resource in (await client.list_resources()).resources]
     assert f"at://{ACTOR}" in dids, dids
     (contents,) = (await client.read_resource(PROFILE)).contents
