@@ -388,10 +388,11 @@ impl Global {
 
 /// Logs to stderr; `CARRACK_LOG` says what (`debug`, `carrack_gateway=trace`).
 fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CARRACK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"))
-        // At its finest it logs whole messages, and an answer of at_grant holds a token.
-        .add_directive("rmcp=info".parse().expect("a directive of two words"));
+    let filter = match tracing_subscriber::EnvFilter::try_from_env("CARRACK_LOG") {
+        // At its finest rmcp logs whole messages, and an answer of at_grant holds a token.
+        Ok(filter) => filter.add_directive("rmcp=info".parse().expect("a directive of two words")),
+        Err(_) => tracing_subscriber::EnvFilter::new("warn"),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
