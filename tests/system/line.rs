@@ -19,6 +19,9 @@ use tokio::time::Instant;
 
 const ONE_WAY: Duration = Duration::from_millis(50);
 
+/// Longest time, on a real clock, that the store is thought to be at work on what it was asked.
+const HOLD_MAX: Duration = Duration::from_secs(5);
+
 /// What the store waits for while a call of the client's is not answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StoreWaits {
@@ -73,7 +76,8 @@ impl Ledger {
         } else if self.hold.is_none() {
             let (hold, released) = std::sync::mpsc::channel::<()>();
             self.hold = Some(hold);
-            tokio::task::spawn_blocking(move || released.recv().is_err());
+            // The store may wait for something that is still on the line; then time must pass after all.
+            tokio::task::spawn_blocking(move || released.recv_timeout(HOLD_MAX).is_err());
         }
     }
 }
