@@ -198,7 +198,7 @@ impl Owner {
         self.shutdown();
     }
 
-    /// Ends serving, see [`Server::shutdown`], and frees the folder.
+    /// Ends serving, see `Server::shutdown`, and frees the folder.
     pub fn shutdown(self) {
         self.remove_sockets();
         self.server.shutdown();

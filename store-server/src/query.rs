@@ -2,7 +2,7 @@
 //!
 //! Rows are pulled from the plan's end, a few hundred at a time, so a step does no more than those behind it want, and a
 //! row is two numbers: records are made for the answer alone, and what a step looks at comes out of the columns. What
-//! ends a plan is in [`budget`]; no RPC type appears here.
+//! ends a plan is in `budget.rs`; no RPC type appears here.
 
 mod answer;
 mod budget;
