@@ -4,7 +4,6 @@ use capnp::Result;
 use capnp::capability::Response;
 use carrack_schema::Value;
 use carrack_schema::wire::query_capnp::{answer as wire_answer, plan, row, step};
-use carrack_schema::wire::record_capnp::{node, value};
 use carrack_schema::wire::store_capnp::store::query_results;
 
 use super::{
@@ -98,36 +97,12 @@ fn write_test(mut wire: step::test::Builder<'_>, test: &Test) {
     wire.set_negate(test.negate);
     match &test.ask {
         Ask::Exists => wire.set_exists(()),
-        Ask::Equals(operand) => write_value(wire.init_equals(), operand),
+        Ask::Equals(operand) => operand.write_scalar(wire.init_equals()),
         Ask::Prefix(text) => wire.set_prefix(text),
         Ask::Contains(text) => wire.set_contains(text),
-        Ask::AtLeast(operand) => write_value(wire.init_at_least(), operand),
-        Ask::Below(operand) => write_value(wire.init_below(), operand),
+        Ask::AtLeast(operand) => operand.write_scalar(wire.init_at_least()),
+        Ask::Below(operand) => operand.write_scalar(wire.init_below()),
     }
-}
-
-/// Writes a value that has no parts; a plan with another is not sent.
-fn write_value(mut wire: value::Builder<'_>, operand: &Value) {
-    let (kind, scalar) = match operand {
-        Value::Null | Value::List(_) | Value::Map(_) => (node::Kind::Null, 0),
-        Value::Bool(value) => (node::Kind::Bool, i64::from(*value)),
-        Value::Int(value) => (node::Kind::Int, *value),
-        Value::Text(text) => {
-            wire.reborrow().init_texts(1).set(0, text);
-            (node::Kind::Text, 0)
-        }
-        Value::Bytes(bytes) => {
-            wire.reborrow().init_blobs(1).set(0, bytes);
-            (node::Kind::Bytes, 0)
-        }
-        Value::Link(cid) => {
-            wire.reborrow().init_blobs(1).set(0, cid);
-            (node::Kind::Link, 0)
-        }
-    };
-    let mut node = wire.init_nodes(1).get(0);
-    node.set_kind(kind);
-    node.set_scalar(scalar);
 }
 
 /// Returns a length as Cap'n Proto counts lists. A list of more than a message can hold is cut here; the server refuses

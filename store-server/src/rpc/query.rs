@@ -9,7 +9,7 @@ use carrack_schema::names::{NameError, RepoName};
 use carrack_schema::wire::query_capnp::{
     answer as wire_answer, plan as wire_plan, row as wire_row, step as wire_step,
 };
-use carrack_schema::wire::record_capnp::{node, record_data, value as wire_value, want};
+use carrack_schema::wire::record_capnp::{record_data, want};
 use carrack_schema::wire::store_capnp::Absent;
 use carrack_schema::{AtUri, Code, Did, Value};
 use tokio::sync::oneshot;
@@ -332,7 +332,7 @@ fn write_row(mut wire: wire_row::Builder<'_>, row: &AnswerRow) {
             wire.set_uri(uri);
             wire.set_hop(absent(*hop));
         }
-        RowBody::Value(value) => write_value(wire.init_value(), value),
+        RowBody::Value(value) => value.write_scalar(wire.init_value()),
         RowBody::Record {
             source,
             collection,
@@ -361,30 +361,6 @@ fn write_body(mut wire: record_data::Builder<'_>, body: &Body) {
         Body::Undecodable(why) => wire.set_undecodable(why),
         Body::Missing => wire.set_missing(()),
     }
-}
-
-/// Writes a value that has no parts.
-fn write_value(mut wire: wire_value::Builder<'_>, value: &Value) {
-    let (kind, scalar) = match value {
-        Value::Null | Value::List(_) | Value::Map(_) => (node::Kind::Null, 0),
-        Value::Bool(value) => (node::Kind::Bool, i64::from(*value)),
-        Value::Int(value) => (node::Kind::Int, *value),
-        Value::Text(text) => {
-            wire.reborrow().init_texts(1).set(0, text);
-            (node::Kind::Text, 0)
-        }
-        Value::Bytes(bytes) => {
-            wire.reborrow().init_blobs(1).set(0, bytes);
-            (node::Kind::Bytes, 0)
-        }
-        Value::Link(cid) => {
-            wire.reborrow().init_blobs(1).set(0, cid);
-            (node::Kind::Link, 0)
-        }
-    };
-    let mut node = wire.init_nodes(1).get(0);
-    node.set_kind(kind);
-    node.set_scalar(scalar);
 }
 
 fn absent(hop: Hop) -> Absent {
