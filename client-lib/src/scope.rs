@@ -72,6 +72,26 @@ pub struct Operations {
     pub maintain: bool,
 }
 
+impl Operations {
+    /// Returns the names of those that are allowed, as the schema has them, in its order.
+    pub fn names(self) -> Vec<&'static str> {
+        let all = [
+            ("read", self.read),
+            ("list", self.list),
+            ("search", self.search),
+            ("blobs", self.blobs),
+            ("prove", self.prove),
+            ("export", self.export),
+            ("import", self.import),
+            ("delete", self.delete),
+            ("grant", self.grant),
+            ("maintain", self.maintain),
+        ];
+        let held = all.iter().filter(|(_, is_held)| *is_held);
+        held.map(|(name, _)| *name).collect()
+    }
+}
+
 /// How much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {

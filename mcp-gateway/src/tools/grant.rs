@@ -298,24 +298,7 @@ fn selected(selection: &Selection, noun: &str) -> String {
 }
 
 fn operations(scope: &Scope) -> String {
-    let may = scope.may;
-    let all = [
-        ("read", may.read),
-        ("list", may.list),
-        ("search", may.search),
-        ("blobs", may.blobs),
-        ("prove", may.prove),
-        ("export", may.export),
-        ("import", may.import),
-        ("delete", may.delete),
-        ("grant", may.grant),
-        ("maintain", may.maintain),
-    ];
-    let held: Vec<_> = all
-        .iter()
-        .filter(|(_, is_held)| *is_held)
-        .map(|(name, _)| *name)
-        .collect();
+    let held = scope.may.names();
     match held.is_empty() {
         true => "nothing".to_owned(),
         false => held.join(", "),

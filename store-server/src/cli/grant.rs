@@ -355,7 +355,7 @@ async fn show(door: &mut Door, id: &str, output: &mut Output) -> Result {
         ),
         ("repos", selected(&scope.repos)),
         ("collections", selected(&scope.collections)),
-        ("may", allowed(scope.may).join(", ")),
+        ("may", scope.may.names().join(", ")),
         ("calls", budget(grant.usage.calls, scope.calls)),
         ("bytes", budget(grant.usage.bytes, scope.bytes)),
         ("refused", format!("{} calls", grant.usage.refused)),
@@ -404,7 +404,7 @@ fn words(grant: &GrantInfo) -> String {
     format!(
         "{:?}  may {}  of {} in {}  {until}  used {} calls, {} bytes",
         grant.label,
-        allowed(scope.may).join(","),
+        scope.may.names().join(","),
         counted(&scope.collections, "collections"),
         counted(&scope.repos, "repos"),
         grant.usage.calls,
@@ -451,23 +451,6 @@ fn last_used(time: Option<i64>) -> String {
     time.map_or_else(|| "never".to_owned(), rfc3339)
 }
 
-fn allowed(may: Operations) -> Vec<&'static str> {
-    let all = [
-        ("read", may.read),
-        ("list", may.list),
-        ("search", may.search),
-        ("blobs", may.blobs),
-        ("prove", may.prove),
-        ("export", may.export),
-        ("import", may.import),
-        ("delete", may.delete),
-        ("grant", may.grant),
-        ("maintain", may.maintain),
-    ];
-    let held = all.iter().filter(|(_, is_held)| *is_held);
-    held.map(|(name, _)| *name).collect()
-}
-
 fn object(grant: &GrantInfo) -> Value {
     let scope = &grant.scope;
     let selection = |selection: &Selection| match selection {
@@ -487,7 +470,7 @@ fn object(grant: &GrantInfo) -> Value {
         "label": grant.label,
         "repos": selection(&scope.repos),
         "collections": selection(&scope.collections),
-        "may": allowed(scope.may),
+        "may": scope.may.names(),
         "calls": budget(scope.calls),
         "bytes": budget(scope.bytes),
         "expires": expires(scope),
