@@ -8,7 +8,7 @@ use std::rc::Rc;
 use carrack_schema::names::RepoName;
 use carrack_schema::{Code, Did, Nsid};
 
-use super::connection::{CallPermit, Calls, Connection, Seat};
+use super::connection::{Calls, Connection, Permit};
 use super::error::exception;
 use super::push::Push;
 use crate::auth::audit::{Audit, Deed};
@@ -21,7 +21,7 @@ use crate::store::Store;
 /// Who calls: whose authority it is, over which connection. Each object has its own, and with it a seat.
 pub(super) struct Caller {
     session: Rc<Session>,
-    _seat: Seat,
+    _seat: Permit,
 }
 
 /// What all objects of a session share.
@@ -37,7 +37,7 @@ struct Session {
 /// A call under way; what it needs it asks here, so that nothing is done before the call was let in.
 pub(super) struct Call {
     session: Rc<Session>,
-    _permit: CallPermit,
+    _permit: Permit,
     /// None for one that any holder may make; the audit log does not tell of those.
     operation: Option<Operation>,
     deed: OnceCell<&'static str>,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use carrack_schema::Code;
-use carrack_schema::limits::{CALL_COST_BYTES, INCOMING_BYTES_MIN, REPLY_COST_BYTES};
+use carrack_schema::limits::{CALL_COST_BYTES, INCOMING_BYTES_MIN, REPLY_COST_BYTES, WATCHES_MAX};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -36,10 +36,9 @@ pub(super) struct Connection {
     total: Arc<Total>,
     began: Instant,
     is_logged_in: Cell<bool>,
-    objects: Cell<u32>,
-    /// Watches that run.
-    pub(super) watches: Cell<u32>,
-    pushes: Cell<u32>,
+    objects: Permits,
+    watches: Permits,
+    pushes: Permits,
     queued: Cell<usize>,
     unprocessed: Cell<usize>,
     /// Messages that were done with; a pause in which this stands still does not end by itself.
@@ -62,13 +61,13 @@ impl Connection {
     pub(super) fn new(bounds: Arc<Bounds>, total: Arc<Total>) -> Rc<Self> {
         Rc::new(Self {
             questions: RefCell::new(Questions::new(bounds.questions)),
+            objects: Permits::new(bounds.objects),
+            watches: Permits::new(WATCHES_MAX),
+            pushes: Permits::new(bounds.pushes),
             bounds,
             total,
             began: Instant::now(),
             is_logged_in: Cell::new(false),
-            objects: Cell::new(0),
-            pushes: Cell::new(0),
-            watches: Cell::new(0),
             queued: Cell::new(0),
             unprocessed: Cell::new(0),
             done_with: Cell::new(0),
@@ -99,44 +98,91 @@ impl Connection {
 
 // --- objects and calls
 
-/// A place among the objects of a connection, which an object holds as long as it lives.
+/// So many of something at a time.
 #[derive(Debug)]
-pub(super) struct Seat(Rc<Connection>);
+struct Permits {
+    taken: Rc<Cell<u32>>,
+    most: u32,
+}
 
-/// A place among the pushes of a connection: exports, scans and the like.
+/// One of so many, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct PushPermit(Rc<Connection>);
+pub(super) struct Permit(Rc<Cell<u32>>);
 
-impl Connection {
-    /// Takes a place for an object.
-    ///
-    /// # Errors
-    /// `overloaded` if all are taken.
-    pub(super) fn seat(self: &Rc<Self>) -> Result<Seat> {
-        let (taken, most) = (self.objects.get(), self.bounds.objects);
-        if taken >= most {
-            let words = format!(
-                "this connection holds {most} capabilities; release some that are not needed"
-            );
-            return Err(Error::new(Code::Overloaded, words));
-        }
-        self.objects.set(taken + 1);
-        Ok(Seat(self.clone()))
+impl Permits {
+    fn new(most: u32) -> Self {
+        let taken = Rc::default();
+        Self { taken, most }
     }
 
-    /// Takes a place for something that is pushed to the peer.
+    /// Takes one; `words` say of the most why there is none, and what to do.
     ///
     /// # Errors
     /// `overloaded` if all are taken.
-    pub(super) fn push(self: &Rc<Self>) -> Result<PushPermit> {
-        let (taken, most) = (self.pushes.get(), self.bounds.pushes);
-        if taken >= most {
-            let words =
-                format!("{most} exports or scans of this connection are under way; await one");
-            return Err(Error::new(Code::Overloaded, words));
+    fn take(&self, words: impl FnOnce(u32) -> String) -> Result<Permit> {
+        let taken = self.taken.get();
+        if taken >= self.most {
+            return Err(Error::new(Code::Overloaded, words(self.most)));
         }
-        self.pushes.set(taken + 1);
-        Ok(PushPermit(self.clone()))
+        self.taken.set(taken + 1);
+        Ok(Permit(self.taken.clone()))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Counts the calls of one session that are under way.
+#[derive(Debug)]
+pub(super) struct Calls(Permits);
+
+impl Calls {
+    /// Takes a place for a call, which holds it until it is answered or dropped.
+    ///
+    /// # Errors
+    /// `overloaded` if all are taken.
+    pub(super) fn begin(&self) -> Result<Permit> {
+        self.0
+            .take(|most| format!("{most} calls of this session are under way; await some first"))
+    }
+}
+
+impl Connection {
+    /// Takes a place for an object, which holds it as long as it lives.
+    ///
+    /// # Errors
+    /// `overloaded` if all are taken.
+    pub(super) fn seat(&self) -> Result<Permit> {
+        self.objects.take(|most| {
+            format!("this connection holds {most} capabilities; release some that are not needed")
+        })
+    }
+
+    /// Takes a place for something that is pushed to the peer: an export, a scan and the like.
+    ///
+    /// # Errors
+    /// `overloaded` if all are taken.
+    pub(super) fn push(&self) -> Result<Permit> {
+        self.pushes.take(|most| {
+            format!("{most} exports or scans of this connection are under way; await one")
+        })
+    }
+
+    /// Takes a place for a watch.
+    ///
+    /// # Errors
+    /// `overloaded` if all are taken.
+    pub(super) fn watch(&self) -> Result<Permit> {
+        self.watches
+            .take(|most| format!("this connection has {most} watches; drop one that is not needed"))
+    }
+
+    /// Counts the calls of a session on this connection.
+    pub(super) fn calls(&self) -> Calls {
+        Calls(Permits::new(self.bounds.calls))
     }
 
     /// Awaits the peer's answer to a call of ours. One that does not come must not pin what is being pushed.
@@ -152,59 +198,6 @@ impl Connection {
             let words = "what was pushed here was not acknowledged in time";
             Err(exception(&Error::new(Code::Unavailable, words)))
         })
-    }
-
-    /// Counts the calls of a session on this connection.
-    pub(super) fn calls(&self) -> Calls {
-        Calls {
-            under_way: Rc::default(),
-            most: self.bounds.calls,
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.objects.set(self.0.objects.get() - 1);
-    }
-}
-
-impl Drop for PushPermit {
-    fn drop(&mut self) {
-        self.0.pushes.set(self.0.pushes.get() - 1);
-    }
-}
-
-/// Counts the calls of one session that are under way.
-#[derive(Debug)]
-pub(super) struct Calls {
-    under_way: Rc<Cell<u32>>,
-    most: u32,
-}
-
-/// A place among the calls of a session, which a call holds until it is answered or dropped.
-#[derive(Debug)]
-pub(super) struct CallPermit(Rc<Cell<u32>>);
-
-impl Calls {
-    /// Takes a place for a call.
-    ///
-    /// # Errors
-    /// `overloaded` if all are taken.
-    pub(super) fn begin(&self) -> Result<CallPermit> {
-        let (taken, most) = (self.under_way.get(), self.most);
-        if taken >= most {
-            let words = format!("{most} calls of this session are under way; await some first");
-            return Err(Error::new(Code::Overloaded, words));
-        }
-        self.under_way.set(taken + 1);
-        Ok(CallPermit(self.under_way.clone()))
-    }
-}
-
-impl Drop for CallPermit {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 

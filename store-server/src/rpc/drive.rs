@@ -100,14 +100,14 @@ mod tests {
 
     use super::*;
     use crate::rpc::bounds::Bounds;
-    use crate::rpc::connection::{Connection, Seat};
+    use crate::rpc::connection::{Connection, Permit};
     use crate::rpc::network::Network;
 
     /// Objects that live.
     static OBJECTS: AtomicUsize = AtomicUsize::new(0);
 
     /// An object whose methods panic past the first net.
-    struct Panics(Rc<Connection>, #[expect(dead_code, reason = "held")] Seat);
+    struct Panics(Rc<Connection>, #[expect(dead_code, reason = "held")] Permit);
 
     impl Panics {
         fn new(connection: Rc<Connection>) -> Self {

@@ -12,7 +12,7 @@ use carrack_schema::limits::STREAM_WINDOW_BYTES;
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::connection::{Connection, PushPermit};
+use super::connection::{Connection, Permit};
 use crate::error::Result;
 
 type Acknowledgement = Pin<Box<dyn Future<Output = capnp::Result<usize>>>>;
@@ -20,7 +20,7 @@ type Acknowledgement = Pin<Box<dyn Future<Output = capnp::Result<usize>>>>;
 /// Writes on their way into one sink.
 pub(super) struct Push {
     connection: Rc<Connection>,
-    _permit: PushPermit,
+    _permit: Permit,
     /// Of each write that was not acknowledged yet; its bytes come back with it.
     waiting: FuturesUnordered<Acknowledgement>,
     bytes: usize,

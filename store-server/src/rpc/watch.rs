@@ -5,11 +5,10 @@
 //! not be ended: a listener may read the repos that changed before it answers.
 
 use std::collections::HashSet;
-use std::rc::Rc;
 
 use capnp_rpc::new_client;
 use carrack_repack::head::rev_text;
-use carrack_schema::limits::{WATCH_REPOS_MAX, WATCHES_MAX};
+use carrack_schema::limits::WATCH_REPOS_MAX;
 use carrack_schema::wire::grant_capnp::selection;
 use carrack_schema::wire::store_capnp::listener::{self, changed_params};
 use carrack_schema::wire::store_capnp::{change, store, watch};
@@ -17,7 +16,7 @@ use carrack_schema::{Code, Did};
 use tokio::task::JoinSet;
 
 use super::caller::{Call, Caller};
-use super::connection::Connection;
+use super::connection::Permit;
 use super::error::{Failure, exception};
 use super::view;
 use crate::auth::Operation;
@@ -27,7 +26,7 @@ use crate::error::{Error, Result};
 /// The watch that its client holds; with it the telling ends.
 struct WatchObject {
     _caller: Caller,
-    _place: Place,
+    _place: Permit,
     _telling: JoinSet<()>,
 }
 
@@ -47,7 +46,7 @@ pub(super) fn start(
     let call = caller.begin(Operation::List)?;
     let wanted = Wanted::read(caller, params.get_repos()?)?;
     let listener = params.get_listener()?;
-    let place = Place::take(caller.connection())?;
+    let place = caller.connection().watch()?;
     let authority = call.authority().clone();
     let watching = call.store().watch(move |did| {
         let is_wanted = match &wanted {
@@ -138,28 +137,4 @@ fn write_change(mut wire: change::Builder<'_>, change: &Change) {
         ChangeKind::Status => change::Kind::Status,
     });
     wire.set_records(change.records);
-}
-
-/// A place among the watches of a connection.
-struct Place(Rc<Connection>);
-
-impl Place {
-    /// # Errors
-    /// `overloaded` if all are taken.
-    fn take(connection: &Rc<Connection>) -> Result<Self> {
-        let taken = connection.watches.get();
-        if taken >= WATCHES_MAX {
-            let words =
-                format!("this connection has {WATCHES_MAX} watches; drop one that is not needed");
-            return Err(Error::new(Code::Overloaded, words));
-        }
-        connection.watches.set(taken + 1);
-        Ok(Self(connection.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.watches.set(self.0.watches.get() - 1);
-    }
 }
