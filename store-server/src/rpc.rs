@@ -23,6 +23,7 @@ mod record;
 mod repo;
 mod scan;
 mod store;
+mod thread;
 mod view;
 mod visible;
 mod watch;

@@ -11,11 +11,12 @@ use carrack_repo::export::ExportStats;
 use carrack_schema::Code;
 use carrack_schema::limits::{CHUNK_BYTES_MAX, EXPORT_CHUNKS_QUEUED_MAX, EXPORTS_MAX};
 use carrack_schema::wire::store_capnp::byte_sink;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::caller::Call;
 use super::error::exception;
-use crate::error::{Error, Result};
+use super::thread::Work;
+use crate::error::Error;
 use crate::store::Repo;
 
 /// Exports a repo into a sink, and says what it wrote.
@@ -31,28 +32,14 @@ pub(super) async fn push(
         exception(&Error::new(Code::Overloaded, words))
     })?;
     let (chunks, mut outgoing) = mpsc::channel(EXPORT_CHUNKS_QUEUED_MAX);
-    let (answer, outcome) = oneshot::channel::<Result<ExportStats>>();
     let export = move || {
         let mut out = Chunks {
             chunk: Vec::with_capacity(CHUNK_BYTES_MAX),
             chunks,
         };
-        let result = repo.export(&mut out);
-        // Free before the answer goes out: whoever has it may export again.
-        drop(place);
-        // A call that was dropped does not hear how it ended.
-        let _left = answer.send(result);
+        repo.export(&mut out)
     };
-    std::thread::Builder::new()
-        .name("carrack-export".into())
-        .spawn(export)
-        .map_err(|error| {
-            exception(&Error::because(
-                Code::Overloaded,
-                "no thread for another export",
-                error,
-            ))
-        })?;
+    let work = Work::start("carrack-export", place, export).map_err(|error| exception(&error))?;
     while let Some(chunk) = outgoing.recv().await {
         let charged = call.charge_paced(chunk.len()).await;
         charged.map_err(|error| exception(&error))?;
@@ -60,15 +47,7 @@ pub(super) async fn push(
         request.get().set_bytes(&chunk);
         push.write(request, chunk.len()).await?;
     }
-    let stats = outcome
-        .await
-        .unwrap_or_else(|_| {
-            Err(Error::new(
-                Code::Internal,
-                "the export's thread ended without an outcome",
-            ))
-        })
-        .map_err(|error| exception(&error))?;
+    let stats = work.outcome().await.map_err(|error| exception(&error))?;
     push.done(sink.done_request().send().promise).await?;
     Ok(stats)
 }

@@ -17,7 +17,7 @@ use carrack_schema::wire::store_capnp::{
     car_sink, import_options, import_report, importer, progress, repo,
 };
 use carrack_schema::{Code, Did};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use super::caller::{Call, Caller};
 use super::error::{Failure, answer, answer_async, exception};
 use super::feed::{Feed, Piece, Stall};
 use super::repo::{RepoObject, RepoRef};
+use super::thread::Work;
 use super::view;
 use crate::auth::audit::Deed;
 use crate::auth::{Authority, Operation};
@@ -129,7 +130,7 @@ enum State {
 
 struct Running {
     pieces: mpsc::Sender<Piece>,
-    outcome: oneshot::Receiver<Result<Outcome>>,
+    work: Work<Outcome>,
     /// Reports progress, watches for silence; they end with this.
     _tasks: JoinSet<()>,
 }
@@ -168,7 +169,7 @@ impl car_sink::Server for Sink {
     ) -> capnp::Result<()> {
         let call = self.admit().map_err(|error| self.abort(&error))?;
         let _started = Sink::running(&self, &call).await?;
-        let mut running = match self.state.replace(State::Ending) {
+        let running = match self.state.replace(State::Ending) {
             State::Running(running) => running,
             other => {
                 self.state.replace(other);
@@ -176,15 +177,14 @@ impl car_sink::Server for Sink {
             }
         };
         // An import that ended early has closed the channel, and its outcome waits.
-        let _ended_early = running.pieces.send(Piece::Done).await;
-        let outcome = (&mut running.outcome).await;
+        let Running {
+            pieces,
+            work,
+            _tasks,
+        } = running;
+        let _ended_early = pieces.send(Piece::Done).await;
+        let outcome = work.outcome().await;
         self.state.replace(State::Ended(ended()));
-        let outcome = outcome.unwrap_or_else(|_| {
-            Err(Error::new(
-                Code::Internal,
-                "the import's thread ended without an outcome",
-            ))
-        });
         match &outcome {
             Ok(Outcome::Imported(report)) => self.tell("imported", Some(&report.summary.did)),
             Ok(Outcome::Unchanged(report)) => self.tell("unchanged", Some(&report.summary.did)),
@@ -394,7 +394,6 @@ fn start(
     let store = call.store();
     let (pieces, feed) = Feed::new();
     let stall = feed.stall();
-    let (answer, outcome) = oneshot::channel();
     let first = Progress {
         phase: Phase::Receiving,
         done: 0,
@@ -403,18 +402,11 @@ fn start(
     let (reports, watcher) = watch::channel(first);
     let store = store.clone();
     let import = move || {
-        let result = store.import(feed, &request, |progress| {
+        store.import(feed, &request, |progress| {
             reports.send_replace(progress);
-        });
-        // Free before the answer goes out: whoever has it may import again.
-        drop(place);
-        // A caller that left does not hear how it ended.
-        let _left = answer.send(result);
+        })
     };
-    std::thread::Builder::new()
-        .name("carrack-import".into())
-        .spawn(import)
-        .map_err(|error| Error::because(Code::Overloaded, "no thread for another import", error))?;
+    let work = Work::start("carrack-import", place, import)?;
     let mut tasks = JoinSet::new();
     let (authority, store) = (call.authority().clone(), call.store().clone());
     tasks.spawn_local(watch(Rc::downgrade(sink), authority, store, stall));
@@ -423,7 +415,7 @@ fn start(
     }
     Ok(Running {
         pieces,
-        outcome,
+        work,
         _tasks: tasks,
     })
 }

@@ -8,10 +8,11 @@ use carrack_schema::limits::FINDINGS_QUEUED_MAX;
 use carrack_schema::names::RepoName;
 use carrack_schema::wire::store_capnp::{Absent, check_report, check_watcher, keeper};
 use carrack_schema::{Code, Did, RecordPath};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::caller::{Call, Caller};
 use super::error::{answer, exception};
+use super::thread::Work;
 use super::view;
 use crate::auth::Operation;
 use crate::check::{CheckEvent, CheckPhase, CheckProgress, CheckReport, Finding};
@@ -29,41 +30,27 @@ impl Keeper {
         Self { caller }
     }
 
-    /// Starts a call's work on a thread, and returns where its outcome will be.
+    /// Starts a call's work on a thread.
     fn start<T: Send + 'static>(
         call: &Call,
         name: &str,
         work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
-    ) -> Result<oneshot::Receiver<Result<T>>> {
+    ) -> Result<Work<T>> {
         call.store().check_open()?;
         let keepers = call.store().inner().keepers.clone();
         let permit = keepers.try_acquire_owned().map_err(|_| {
             let words = "as many deletions, compactions and checks run as may at the same time";
             Error::new(Code::Overloaded, words)
         })?;
-        let (reply, outcome) = oneshot::channel();
         let store = call.store().clone();
-        let run = move || {
-            let result = work(&store);
-            // Free before the answer goes out: whoever has it may call again, or close the store.
-            drop((permit, store));
-            // A caller that left does not hear how it ended.
-            let _left = reply.send(result);
-        };
-        std::thread::Builder::new()
-            .name(name.into())
-            .spawn(run)
-            .map_err(|error| Error::because(Code::Overloaded, "no thread for the call", error))?;
-        Ok(outcome)
+        Work::start(name, permit, move || work(&store))
     }
 }
 
 /// Waits for the outcome of a call's work.
-async fn outcome<T>(started: Result<oneshot::Receiver<Result<T>>>) -> capnp::Result<T> {
-    let started = started.map_err(|error| exception(&error))?;
-    let ended = || Error::new(Code::Internal, "the call's thread ended without an outcome");
-    let outcome = started.await.unwrap_or_else(|_| Err(ended()));
-    outcome.map_err(|error| exception(&error))
+async fn outcome<T: Send + 'static>(started: Result<Work<T>>) -> capnp::Result<T> {
+    let ended = async { started?.outcome().await };
+    ended.await.map_err(|error| exception(&error))
 }
 
 fn delete(

@@ -11,11 +11,11 @@ use carrack_schema::wire::query_capnp::{
 };
 use carrack_schema::wire::record_capnp::{record_data, want};
 use carrack_schema::wire::store_capnp::Absent;
-use carrack_schema::{AtUri, Code, Did, Value};
-use tokio::sync::oneshot;
+use carrack_schema::{AtUri, Did, Value};
 
 use super::caller::Call;
 use super::error::{Failure, exception};
+use super::thread::Work;
 use super::view;
 use crate::auth::Operation;
 use crate::error::{Error, Result};
@@ -231,39 +231,17 @@ pub(super) async fn run(call: &Call, plan: Plan) -> capnp::Result<Answer> {
         let closed = |_| capnp::Error::failed("the store is shutting down".into());
         let place = places.acquire_owned().await.map_err(closed)?;
         let (store, scope) = (call.store().clone(), call.authority().clone());
-        let outcome = off_worker(move |stop| {
-            let _place = place;
-            Store::query(&store, &plan, &scope, stop)
-        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let _stops = StopOnDrop(stop.clone());
+        let query = move || Store::query(&store, &plan, &scope, &stop);
+        let work = Work::start("carrack-query", place, query);
+        let outcome = async { work?.outcome().await };
         outcome.await.map_err(|error| exception(&error))
     };
     let answer = call.while_allowed(running).await?;
     call.charge(answer.bytes)
         .map_err(|error| exception(&error))?;
     Ok(answer)
-}
-
-/// Does blocking work on a thread of its own. `work` is told to stop when the future is dropped.
-async fn off_worker<T: Send + 'static>(
-    work: impl FnOnce(&AtomicBool) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let guard = StopOnDrop(stop.clone());
-    let (answer, outcome) = oneshot::channel();
-    let thread = move || {
-        // A call that was dropped does not hear how it ended.
-        let _left = answer.send(work(&stop));
-    };
-    std::thread::Builder::new()
-        .name("carrack-query".into())
-        .spawn(thread)
-        .map_err(|error| Error::because(Code::Overloaded, "no thread for another query", error))?;
-    let ended = outcome.await;
-    drop(guard);
-    ended.unwrap_or_else(|_| {
-        let words = "the query's thread ended without an outcome";
-        Err(Error::new(Code::Internal, words))
-    })
 }
 
 /// Tells a thread to stop.
