@@ -8,7 +8,7 @@ use carrack_schema::wire::store_capnp::{ancestors, store};
 use carrack_schema::{Code, Did, RecordPath};
 
 use super::caller::{Call, Caller};
-use super::error::{self, Failure};
+use super::error::Failure;
 use super::view::{self, Answer, Want};
 use crate::ancestors::{AncestorsEnd, Sees};
 use crate::auth::{Authority, Operation};
@@ -35,21 +35,16 @@ pub(super) async fn answer(
     caller: &Caller,
     params: store::AncestorsParams,
     mut wire: ancestors::Builder<'_>,
-) -> capnp::Result<()> {
-    let (call, request) = error::answer(|| {
-        let call = caller.begin(Operation::Read)?;
-        let request = Request::read(&call, params.get()?)?;
-        Ok((call, request))
-    })?;
+) -> Result<(), Failure> {
+    let call = caller.begin(Operation::Read)?;
+    let request = Request::read(&call, params.get()?)?;
     // What it asks for was copied out of it.
     drop(params);
     let (authority, store) = (call.authority().clone(), call.store().clone());
     let chain = call.work(move || request.find(&authority, &store)).await?;
-    error::answer(|| {
-        call.charge(chain.bytes)?;
-        chain.write(wire.reborrow());
-        Ok(())
-    })
+    call.charge(chain.bytes)?;
+    chain.write(wire.reborrow());
+    Ok(())
 }
 
 impl Request {

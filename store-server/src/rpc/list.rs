@@ -14,6 +14,7 @@ use super::caller::Call;
 use super::error::Failure;
 use super::repo::{At, RepoRef};
 use super::view::{self, Answer, Want};
+use crate::auth::Operation;
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
 use crate::store::{Keys, RecordRef, Store, Summary};
@@ -124,17 +125,17 @@ impl<'a> Request<'a> {
 /// A page that a cursor asks for is of the cursor's revision while that is retained, else of the current one after the
 /// same key. One of a pinned listing is of the pinned revision, or an error. All are less what was deleted since.
 pub(super) async fn answer(
-    call: &Call,
     named: &RepoRef,
     request: Request<'static>,
     mut results: list_result::Builder<'_>,
-) -> capnp::Result<()> {
-    let (did, at) = super::error::answer(|| Ok((named.did(call)?, named.at())))?;
+) -> Result<(), Failure> {
+    let call = named.begin(Operation::List)?;
+    request.check_scope(&call)?;
     let listing = Listing {
         store: call.store().clone(),
         grant: call.authority().id().to_owned(),
-        did,
-        at,
+        did: named.did(&call)?,
+        at: named.at(),
         request,
     };
     let whole_repo = listing.request.is_of_all_collections();
@@ -145,20 +146,18 @@ pub(super) async fn answer(
             return Ok(());
         }
     };
-    super::error::answer(|| {
-        call.charge(listed.page.bytes)?;
-        let mut wire = results.init_page();
-        view::source(wire.reborrow().init_source(), &listed.summary);
-        if let Some(rev) = listed.moved_from {
-            wire.set_moved_from(rev_text(rev));
-        }
-        if let Some(next) = &listed.next {
-            wire.set_next(next);
-        }
-        let records = wire.init_records(view::count(listed.page.len()));
-        listed.page.write(whole_repo, records);
-        Ok(())
-    })
+    call.charge(listed.page.bytes)?;
+    let mut wire = results.init_page();
+    view::source(wire.reborrow().init_source(), &listed.summary);
+    if let Some(rev) = listed.moved_from {
+        wire.set_moved_from(rev_text(rev));
+    }
+    if let Some(next) = &listed.next {
+        wire.set_next(next);
+    }
+    let records = wire.init_records(view::count(listed.page.len()));
+    listed.page.write(whole_repo, records);
+    Ok(())
 }
 
 /// A listing as the pool's threads read it.

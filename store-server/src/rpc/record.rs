@@ -7,7 +7,7 @@ use carrack_schema::wire::record_capnp::want;
 use carrack_schema::wire::store_capnp::{Absent, read_result, record_cap};
 
 use super::caller::Call;
-use super::error::{Failure, answer, answer_async};
+use super::error::{Failure, answer_async};
 use super::repo::RepoRef;
 use super::view::{self, Answer, Want};
 use crate::auth::Operation;
@@ -99,27 +99,23 @@ impl record_cap::Server for RecordObject {
         _params: record_cap::ProveParams,
         mut results: record_cap::ProveResults,
     ) -> capnp::Result<()> {
-        let (call, opened) = answer(|| {
+        answer_async(async {
             let call = self.repo.begin(Operation::Prove)?;
             call.check_all_collections("a proof shows the keys beside the record")?;
-            let opened = self.repo.open(&call)?;
-            Ok((call, opened))
-        })?;
-        let repo = match opened {
-            Ok(repo) => repo,
-            Err(absence) => {
-                results.get().set_absent(view::absent(absence));
-                return Ok(());
-            }
-        };
-        let path = self.path.clone();
-        let prove = move || {
-            let mut car = Vec::new();
-            let made = repo.prove(&path, &mut car)?;
-            Ok((repo, made, car))
-        };
-        let (repo, made, car) = call.work(prove).await?;
-        answer(|| {
+            let repo = match self.repo.open(&call)? {
+                Ok(repo) => repo,
+                Err(absence) => {
+                    results.get().set_absent(view::absent(absence));
+                    return Ok(());
+                }
+            };
+            let path = self.path.clone();
+            let prove = move || {
+                let mut car = Vec::new();
+                let made = repo.prove(&path, &mut car)?;
+                Ok((repo, made, car))
+            };
+            let (repo, made, car) = call.work(prove).await?;
             call.charge(car.len())?;
             let mut proof = results.get().init_proof();
             view::source(proof.reborrow().init_source(), repo.summary());
@@ -127,6 +123,7 @@ impl record_cap::Server for RecordObject {
             proof.set_car(&car);
             Ok(())
         })
+        .await
     }
 
     async fn verify(
@@ -134,32 +131,27 @@ impl record_cap::Server for RecordObject {
         _params: record_cap::VerifyParams,
         mut results: record_cap::VerifyResults,
     ) -> capnp::Result<()> {
-        let (call, opened) = answer(|| {
+        answer_async(async {
             let call = self.repo.begin(Operation::Read)?;
-            // A repo that cannot be opened is a finding too.
-            let opened = match self.repo.open(&call) {
-                Err(error) => Err(Verification::of(error)?),
-                Ok(opened) => Ok(opened),
+            let repo = match self.repo.open(&call) {
+                Ok(Ok(repo)) => repo,
+                Ok(Err(absence)) => {
+                    results.get().set_absent(view::absent(absence));
+                    return Ok(());
+                }
+                // A repo that cannot be opened is a finding too.
+                Err(error) => {
+                    let broken = Verification::of(error)?;
+                    view::verification(results.get(), &broken, None);
+                    return Ok(());
+                }
             };
-            Ok((call, opened))
-        })?;
-        let repo = match opened {
-            Ok(Ok(repo)) => repo,
-            Ok(Err(absence)) => {
-                results.get().set_absent(view::absent(absence));
-                return Ok(());
-            }
-            Err(broken) => {
-                view::verification(results.get(), &broken, None);
-                return Ok(());
-            }
-        };
-        let path = self.path.clone();
-        let verify = move || Ok((repo.verify(&path)?, repo));
-        let (verification, repo) = call.work(verify).await?;
-        answer(|| {
+            let path = self.path.clone();
+            let verify = move || Ok((repo.verify(&path)?, repo));
+            let (verification, repo) = call.work(verify).await?;
             view::verification(results.get(), &verification, Some(repo.summary()));
             Ok(())
         })
+        .await
     }
 }

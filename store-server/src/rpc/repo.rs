@@ -10,7 +10,7 @@ use carrack_schema::wire::store_capnp::{collection, repo};
 use carrack_schema::{Did, Nsid, RecordPath, Tid};
 
 use super::caller::{Call, Caller};
-use super::error::{answer, answer_async};
+use super::error::{Failure, answer, answer_async};
 use super::export;
 use super::record::{self, RecordObject};
 use super::{list, scan, view, visible};
@@ -88,17 +88,16 @@ impl RepoRef {
 
     /// As [`open`](Self::open), with its rows in order at hand. Of a repo of many extents this takes long, so it is for
     /// the pool.
-    async fn open_rows(&self, call: &Call) -> capnp::Result<Result<Repo, Absence>> {
-        let did = answer(|| Ok(self.did(call)?))?;
-        let (store, at) = (call.store().clone(), self.at);
-        call.work(move || {
+    async fn open_rows(&self, call: &Call) -> Result<Result<Repo, Absence>, Failure> {
+        let (store, did, at) = (call.store().clone(), self.did(call)?, self.at);
+        let open = move || {
             let opened = at.open(&store, &did)?;
             if let Ok(repo) = &opened {
                 repo.shown()?;
             }
             Ok(opened)
-        })
-        .await
+        };
+        Ok(call.work(open).await?)
     }
 }
 
@@ -131,13 +130,13 @@ impl repo::Server for RepoObject {
         _params: repo::InfoParams,
         mut results: repo::InfoResults,
     ) -> capnp::Result<()> {
-        let call = answer(|| Ok(self.repo.begin(Operation::Read)?))?;
-        // Who may see some collections only is told of these, which are counted.
-        let opened = match call.authority().sees_all_collections() {
-            true => answer(|| Ok(self.repo.open(&call)?))?,
-            false => self.repo.open_rows(&call).await?,
-        };
-        answer(|| {
+        answer_async(async {
+            let call = self.repo.begin(Operation::Read)?;
+            // Who may see some collections only is told of these, which are counted.
+            let opened = match call.authority().sees_all_collections() {
+                true => self.repo.open(&call)?,
+                false => self.repo.open_rows(&call).await?,
+            };
             match opened {
                 Err(absence) => results.get().set_absent(view::absent(absence)),
                 Ok(repo) => {
@@ -147,6 +146,7 @@ impl repo::Server for RepoObject {
             }
             Ok(())
         })
+        .await
     }
 
     async fn collections(
@@ -154,10 +154,9 @@ impl repo::Server for RepoObject {
         _params: repo::CollectionsParams,
         mut results: repo::CollectionsResults,
     ) -> capnp::Result<()> {
-        let call = answer(|| Ok(self.repo.begin(Operation::List)?))?;
-        let opened = self.repo.open_rows(&call).await?;
-        answer(|| {
-            let repo = match opened {
+        answer_async(async {
+            let call = self.repo.begin(Operation::List)?;
+            let repo = match self.repo.open_rows(&call).await? {
                 Ok(repo) => repo,
                 Err(absence) => {
                     results.get().set_absent(view::absent(absence));
@@ -173,6 +172,7 @@ impl repo::Server for RepoObject {
             );
             Ok(())
         })
+        .await
     }
 
     async fn collection(
@@ -210,19 +210,17 @@ impl repo::Server for RepoObject {
         params: repo::ListParams,
         mut results: repo::ListResults,
     ) -> capnp::Result<()> {
-        let request = answer(|| {
-            let params = params.get()?;
-            let request = list::Request::read(
-                None,
-                params.get_range()?,
-                params.get_want()?,
-                params.get_page()?,
-            )?;
-            Ok(request.into_owned())
-        })?;
-        // What it asks for was copied out of it.
-        drop(params);
-        list_in(&self.repo, request, results.get()).await
+        answer_async(async {
+            let request = {
+                let params = params.get()?;
+                let (range, want) = (params.get_range()?, params.get_want()?);
+                list::Request::read(None, range, want, params.get_page()?)?.into_owned()
+            };
+            // What it asks for was copied out of it.
+            drop(params);
+            list::answer(&self.repo, request, results.get()).await
+        })
+        .await
     }
 
     async fn export(
@@ -284,19 +282,6 @@ impl repo::Server for RepoObject {
     }
 }
 
-async fn list_in(
-    repo: &RepoRef,
-    request: list::Request<'static>,
-    results: carrack_schema::wire::store_capnp::list_result::Builder<'_>,
-) -> capnp::Result<()> {
-    let call = answer(|| {
-        let call = repo.begin(Operation::List)?;
-        request.check_scope(&call)?;
-        Ok(call)
-    })?;
-    list::answer(&call, repo, request, results).await
-}
-
 struct CollectionObject {
     repo: RepoRef,
     nsid: Nsid,
@@ -341,19 +326,17 @@ impl collection::Server for CollectionObject {
         params: collection::ListParams,
         mut results: collection::ListResults,
     ) -> capnp::Result<()> {
-        let request = answer(|| {
-            let params = params.get()?;
-            let request = list::Request::read(
-                Some(&self.nsid),
-                params.get_range()?,
-                params.get_want()?,
-                params.get_page()?,
-            )?;
-            Ok(request.into_owned())
-        })?;
-        // What it asks for was copied out of it.
-        drop(params);
-        list_in(&self.repo, request, results.get()).await
+        answer_async(async {
+            let request = {
+                let params = params.get()?;
+                let (range, want) = (params.get_range()?, params.get_want()?);
+                list::Request::read(Some(&self.nsid), range, want, params.get_page()?)?.into_owned()
+            };
+            // What it asks for was copied out of it.
+            drop(params);
+            list::answer(&self.repo, request, results.get()).await
+        })
+        .await
     }
 
     async fn scan(

@@ -43,7 +43,7 @@ impl store::Server for StoreObject {
         params: store::ReposParams,
         mut results: store::ReposResults,
     ) -> capnp::Result<()> {
-        let (call, after, limit) = answer(|| {
+        answer_async(async {
             let call = self.caller.begin(Operation::List)?;
             let params = params.get()?;
             let limit = match params.get_limit() {
@@ -52,12 +52,10 @@ impl store::Server for StoreObject {
             };
             let after = params.get_after()?.to_str()?;
             cut(after.as_bytes(), DID_BYTES_MAX, "a DID to go on after")?;
-            Ok((call, after.to_owned(), limit))
-        })?;
-        let (authority, store) = (call.authority().clone(), call.store().clone());
-        let work = move || visible::repos(&authority, &store, &after, limit);
-        let (repos, more) = call.work(work).await?;
-        answer(|| {
+            let after = after.to_owned();
+            let (authority, store) = (call.authority().clone(), call.store().clone());
+            let work = move || visible::repos(&authority, &store, &after, limit);
+            let (repos, more) = call.work(work).await?;
             let mut results = results.get();
             results.set_more(more);
             let mut list = results.init_repos(view::count(repos.len()));
@@ -66,6 +64,7 @@ impl store::Server for StoreObject {
             }
             Ok(())
         })
+        .await
     }
 
     async fn stats(
@@ -73,15 +72,15 @@ impl store::Server for StoreObject {
         _params: store::StatsParams,
         mut results: store::StatsResults,
     ) -> capnp::Result<()> {
-        let call = answer(|| Ok(self.caller.begin(Operation::Read)?))?;
-        let (authority, store) = (call.authority().clone(), call.store().clone());
-        let stats = call
-            .work(move || visible::stats(&authority, &store))
-            .await?;
-        answer(|| {
+        answer_async(async {
+            let call = self.caller.begin(Operation::Read)?;
+            let (authority, store) = (call.authority().clone(), call.store().clone());
+            let work = move || visible::stats(&authority, &store);
+            let stats = call.work(work).await?;
             view::stats(results.get().init_stats(), &stats);
             Ok(())
         })
+        .await
     }
 
     async fn ancestors(
@@ -89,7 +88,8 @@ impl store::Server for StoreObject {
         params: store::AncestorsParams,
         mut results: store::AncestorsResults,
     ) -> capnp::Result<()> {
-        ancestors::answer(&self.caller, params, results.get().init_ancestors()).await
+        let answering = ancestors::answer(&self.caller, params, results.get().init_ancestors());
+        answer_async(answering).await
     }
 
     async fn watch(
