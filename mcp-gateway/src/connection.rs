@@ -208,28 +208,16 @@ impl Connection {
     /// # Errors
     /// If the grant is over, or the store cannot be reached.
     pub(crate) async fn scope(&self) -> Result<Arc<Scope>, Error> {
-        let (session, generation) = self.current().await?;
         if let Some(scope) = &self.0.live.lock().await.scope {
             return Ok(scope.clone());
         }
-        match session.about().await {
-            Err(error) if error.code() == Code::Unavailable => {
-                self.give_up(generation).await;
-                let (session, generation) = self.current().await?;
-                let scope = session.about().await?.scope;
-                Ok(self.keep(scope, generation).await)
-            }
-            about => Ok(self.keep(about?.scope, generation).await),
-        }
-    }
-
-    /// Keeps what a session may do for as long as it is the session.
-    async fn keep(&self, scope: Scope, generation: u64) -> Arc<Scope> {
-        let (scope, mut live) = (Arc::new(scope), self.0.live.lock().await);
-        if live.generation == generation && live.session.is_some() {
+        let scope = Arc::new(self.about().await?.scope);
+        // Every session of this connection has its one authority; only one that is lost is asked again.
+        let mut live = self.0.live.lock().await;
+        if live.session.is_some() {
             live.scope = Some(scope.clone());
         }
-        scope
+        Ok(scope)
     }
 
     /// Names a session that is there already, for tests of what its holder meets.

@@ -7,7 +7,7 @@ pub(crate) mod uri;
 
 use carrack_client::{
     Absent, Body, CollectionInfo, Cursor, Download, Error, Found, Page, PageRequest, Proof, Range,
-    RecordData, RepoInfo, Scope, Selection, Session, Source, Store, Want,
+    RecordData, RepoInfo, Scope, Selection, Source, Store, Want,
 };
 use carrack_schema::limits::{LIST_RECORDS_DEFAULT, MIB, RESOURCE_BYTES_MAX};
 use carrack_schema::time::rfc3339;
@@ -90,10 +90,8 @@ fn sees_all_collections(scope: &Scope) -> bool {
 pub(crate) async fn templates(
     connection: &Connection,
 ) -> Result<ListResourceTemplatesResult, ErrorData> {
-    let about = connection
-        .ask(|session: Session| async move { session.about().await })
-        .await
-        .map_err(|error| fault("the templates", &error))?;
+    let about = connection.about().await;
+    let about = about.map_err(|error| fault("the templates", &error))?;
     let list = offered(&about.scope);
     Ok(ListResourceTemplatesResult::with_all_items(list)
         .with_ttl_ms(TEMPLATES_TTL_MS)

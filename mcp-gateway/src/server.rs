@@ -305,30 +305,22 @@ impl ServerHandler for Gateway {
         let name = tools::names::current(&request.name);
         let call = async {
             match policy.names(name) {
-                true => tools::call(name, arguments, connection, policy, &caller).await,
-                false => None,
+                true => Ok(tools::call(name, arguments, connection, policy, &caller).await),
+                false => Ok(None),
             }
         };
-        // Dropping the call drops its promises, which cancels the RPC and aborts an import.
-        let answer = tokio::select! {
-            answer = call => answer,
-            () = context.ct.cancelled() => {
-                if self.get_tool(name).is_some() {
-                    calls.count(name, Outcome::Cancelled);
-                }
-                tracing::debug!(tool = %name, "call cancelled");
-                return Err(ErrorData::internal_error("the call was cancelled", None));
-            }
+        let answer = unless_cancelled(&context, call).await;
+        let outcome = match &answer {
+            Ok(Some(Ok(_))) => Some(Outcome::Answered),
+            Ok(Some(Err(refusal))) => Some(Outcome::Refused(refusal.code())),
+            Ok(None) => Some(Outcome::Unknown),
+            // A caller who left did not hear whether there is such a tool.
+            Err(_) => self.get_tool(name).map(|_| Outcome::Cancelled),
         };
-        calls.count(
-            name,
-            match &answer {
-                Some(Ok(_)) => Outcome::Answered,
-                Some(Err(refusal)) => Outcome::Refused(refusal.code()),
-                None => Outcome::Unknown,
-            },
-        );
-        let result = match answer {
+        if let Some(outcome) = outcome {
+            calls.count(name, outcome);
+        }
+        let result = match answer? {
             Some(Ok(answer)) => CallToolResult::from(answer),
             Some(Err(refusal)) => CallToolResult::from(refusal),
             None => {

@@ -1,6 +1,6 @@
 //! What tools share: argument types, their checks, what stands beside the rows.
 
-use carrack_client::{Absent, Body, Error, Repo, Source, Store, Want};
+use carrack_client::{Absent, Body, Error, Repo, RepoInfo, Source, Store, Want};
 use carrack_schema::limits::{
     ANSWER_BYTES_DEFAULT, ANSWER_BYTES_MAX, FIELDS_MAX, LIST_RECORDS_MAX,
 };
@@ -183,6 +183,19 @@ pub(crate) async fn held(connection: &Connection) -> Vec<String> {
 async fn dids(store: &Store) -> Result<Vec<String>, Error> {
     let list = store.repos("", CANDIDATES_MAX as u32).await?;
     Ok(list.repos.into_iter().map(|repo| repo.source.did).collect())
+}
+
+/// Reads what is known of an account's repo as a whole.
+pub(crate) async fn repo_info(connection: &Connection, did: &str) -> Result<RepoInfo, Refusal> {
+    let read = |store: Store| async move { store.repo(did).info().await };
+    let info = connection
+        .read(read)
+        .await
+        .map_err(|error| Refusal::of(&error, format!("reading {did}")))?;
+    match info {
+        Ok(info) => Ok(info),
+        Err(absent) => Err(no_repo(connection, did, absent).await),
+    }
 }
 
 /// Returns the refusal of a repo that is not held.

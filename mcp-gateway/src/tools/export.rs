@@ -185,16 +185,8 @@ async fn asked(connection: &Connection, arguments: &Arguments) -> Result<Asked, 
 async fn links(connection: &Connection, asked: &Asked) -> Result<Answer, Refusal> {
     match asked {
         Asked::Repo(uri) => {
-            let did = uri.did.as_str();
-            let read = |store: Store| async move { store.repo(did).info().await };
-            let info = connection
-                .read(read)
-                .await
-                .map_err(|error| Refusal::of(&error, format!("reading {did}")))?;
-            match info {
-                Ok(info) => Ok(repo_link(&info)),
-                Err(absent) => Err(common::no_repo(connection, did, absent).await),
-            }
+            let info = common::repo_info(connection, uri.did.as_str()).await?;
+            Ok(repo_link(&info))
         }
         Asked::Records(uris) => {
             let uris = uris.as_slice();

@@ -166,15 +166,8 @@ fn sound(uri: &AtUri, verified: &Verified) -> Answer {
 }
 
 async fn account(connection: &Connection, did: &str) -> Result<Answer, Refusal> {
-    let read = |store: Store| async move { store.repo(did).info().await };
-    let info = connection
-        .read(read)
-        .await
-        .map_err(|error| Refusal::of(&error, format!("reading {did}")))?;
-    match info {
-        Ok(info) => Ok(recorded(&info.source)),
-        Err(absent) => Err(common::no_repo(connection, did, absent).await),
-    }
+    let info = common::repo_info(connection, did).await?;
+    Ok(recorded(&info.source))
 }
 
 fn recorded(source: &Source) -> Answer {
