@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use carrack_client::query::{Ended, List, Plan, Repos, Test, What};
 use carrack_client::{Absent, Body, Client, Scope, Session, Want};
-use carrack_schema::limits::{QUERY_BYTES_MAX, QUERY_STEPS_MAX};
+use carrack_schema::limits::{QUERIES_MAX, QUERY_BYTES_MAX, QUERY_STEPS_MAX};
 use carrack_schema::wire::query_capnp::plan as wire_plan;
 use carrack_schema::wire::store_capnp as wire;
 use carrack_schema::{Code, Value};
@@ -304,7 +304,8 @@ struct Barrier {
 #[derive(Default)]
 struct State {
     is_armed: bool,
-    is_waiting: bool,
+    /// Queries that stand still.
+    waiting: usize,
 }
 
 impl Clock for Barrier {
@@ -315,11 +316,11 @@ impl Clock for Barrier {
         {
             self.looks.fetch_add(1, Ordering::Relaxed);
             let mut state = self.state.lock().unwrap();
+            state.waiting += 1;
             while state.is_armed {
-                state.is_waiting = true;
-                self.changed.notify_all();
                 state = self.changed.wait(state).unwrap();
             }
+            state.waiting -= 1;
         }
         1_800_000_000_000_000
     }
@@ -331,14 +332,12 @@ impl Barrier {
     }
 
     fn release(&self) {
-        let mut state = self.state.lock().unwrap();
-        state.is_armed = false;
-        state.is_waiting = false;
+        self.state.lock().unwrap().is_armed = false;
         self.changed.notify_all();
     }
 
-    fn is_waiting(&self) -> bool {
-        self.state.lock().unwrap().is_waiting
+    fn waiting(&self) -> usize {
+        self.state.lock().unwrap().waiting
     }
 }
 
@@ -383,9 +382,9 @@ impl Held {
         client.login("")
     }
 
-    /// Waits until a query stands still.
-    async fn until_held(&self) {
-        while !self.clock.is_waiting() {
+    /// Waits until so many queries stand still.
+    async fn until_held(&self, count: usize) {
+        while self.clock.waiting() < count {
             tokio::task::yield_now().await;
         }
     }
@@ -440,7 +439,7 @@ fn dropping_the_call_stops_the_query() {
             let query = store.query(&held.plan);
             tokio::select! {
                 answer = query => panic!("{answer:?}"),
-                () = held.until_held() => {}
+                () = held.until_held(1) => {}
             }
         }
         // The server has heard of the drop before it answers what comes after.
@@ -449,6 +448,35 @@ fn dropping_the_call_stops_the_query() {
     });
     let looks = held.looks_until_gone();
     assert!(looks < LOOKS_MAX, "{looks}");
+}
+
+#[test]
+fn so_many_queries_run_and_one_more_waits_for_its_place() {
+    on_local_set(async |held| {
+        held.clock.arm();
+        let store = held.login().store();
+        let plan = Plan::new()
+            .list_of(List::in_repos(Repos::All, LIKE))
+            .count();
+        let ask = || {
+            let (store, plan) = (store.clone(), plan.clone());
+            tokio::task::spawn_local(async move { store.query(&plan).await.map(drop) })
+        };
+        let running: Vec<_> = (0..QUERIES_MAX).map(|_| ask()).collect();
+        held.until_held(QUERIES_MAX).await;
+        let next = ask();
+        // The server has read the call before it answers what comes after; a thread would stand still by now.
+        for _ in 0..200 {
+            store.stats().await.unwrap();
+        }
+        assert_eq!(held.clock.waiting(), QUERIES_MAX);
+        held.clock.release();
+        for query in running.into_iter().chain([next]) {
+            query.await.unwrap().unwrap();
+        }
+        drop(store);
+        held
+    });
 }
 
 #[test]
@@ -467,7 +495,7 @@ fn revoking_the_grant_stops_the_query() {
         let store = issued.session.store();
         let query = store.query(&held.plan);
         let revoke = async {
-            held.until_held().await;
+            held.until_held(1).await;
             issued.grant.revoke().await.unwrap();
         };
         let (answer, ()) = tokio::join!(query, revoke);

@@ -145,3 +145,38 @@ fn what_a_merge_takes_away_meanwhile_is_no_damage() {
     }
     assert!(store.repo(&did).unwrap().is_ok());
 }
+
+#[test]
+fn a_finding_names_so_many_repos_and_counts_all() {
+    let (store, _) = store();
+    for count in [FINDING_REPOS_MAX, FINDING_REPOS_MAX + 1] {
+        let mut found = None;
+        let mut check = Check {
+            store: &store,
+            tell: &mut |event| {
+                found = Some(event);
+                true
+            },
+            report: CheckReport::default(),
+            touched: HashSet::new(),
+            progress: CheckProgress {
+                phase: CheckPhase::Segments,
+                done: 0,
+                total: 0,
+                records: 0,
+            },
+        };
+        let did = |i: usize| format!("did:web:r{i}.test").parse().unwrap();
+        let touched = Touched((0..count).map(did).collect());
+        let file = "segments/x".to_owned();
+        check
+            .found(file, "index", "it is cut".into(), touched, "the others")
+            .unwrap();
+        assert_eq!(check.touched.len(), count);
+        let Some(CheckEvent::Found(finding)) = found else {
+            panic!("a finding");
+        };
+        assert_eq!(finding.repos_count, count as u64);
+        assert_eq!(finding.repos.len(), FINDING_REPOS_MAX);
+    }
+}

@@ -392,3 +392,22 @@ impl BlockSource for Nodes<'_, '_> {
         self.spool.warm(cids);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repo_has_so_many_collections() {
+        let mut tally = Tally::default();
+        for i in 0..COLLECTIONS_MAX {
+            let name = format!("com.example.c{i}");
+            // The second record is of a collection that is counted.
+            tally.count(&name).unwrap();
+            tally.count(&name).unwrap();
+        }
+        let error = tally.count("com.example.more").unwrap_err();
+        assert_eq!(error.code(), Code::LimitExceeded);
+        assert_eq!(tally.collections.len(), COLLECTIONS_MAX);
+    }
+}

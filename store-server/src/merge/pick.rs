@@ -100,9 +100,11 @@ mod tests {
     #[test]
     fn many_of_one_size_are_merged_and_few_are_not() {
         const MIB: u64 = 1 << 20;
-        assert_eq!(picked(segments(&[4_000; 7])), [0_u128; 0]);
-        assert_eq!(picked(segments(&[4_000; 8])).len(), 8);
-        assert_eq!(picked(segments(&[4_000; 3_000])).len(), 3_000);
+        let small = |count: usize| picked(segments(&vec![4_000; count])).len();
+        assert_eq!(small(MERGE_SEGMENTS_MIN - 1), 0);
+        assert_eq!(small(MERGE_SEGMENTS_MIN), MERGE_SEGMENTS_MIN);
+        assert_eq!(small(MERGE_SEGMENTS_MAX), MERGE_SEGMENTS_MAX);
+        assert_eq!(small(MERGE_SEGMENTS_MAX + 1), MERGE_SEGMENTS_MAX);
         // One large segment among small ones is left alone.
         let mut sizes = vec![4_000; 8];
         sizes.insert(3, 50 * MIB);
@@ -110,6 +112,19 @@ mod tests {
         // As many as fill a segment.
         assert_eq!(picked(segments(&[100 * MIB; 5])).len(), 2);
         assert_eq!(picked(segments(&[200 * MIB; 50])), [0_u128; 0]);
+    }
+
+    #[test]
+    fn a_purge_takes_so_many_at_a_time() {
+        let due = |count: usize| {
+            let mut segments = segments(&vec![4_000; count]);
+            for (_, entry) in &mut segments {
+                entry.purge_by = Some(0);
+            }
+            purge_work(segments, |_, _| true).sources.len()
+        };
+        assert_eq!(due(MERGE_SEGMENTS_MAX), MERGE_SEGMENTS_MAX);
+        assert_eq!(due(MERGE_SEGMENTS_MAX + 1), MERGE_SEGMENTS_MAX);
     }
 
     #[test]

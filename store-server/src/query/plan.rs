@@ -446,3 +446,44 @@ impl TestOp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(rows: u32, bytes: u32, work: u64, millis: u32) -> Budget {
+        Budget {
+            rows,
+            bytes,
+            work,
+            millis,
+        }
+    }
+
+    #[test]
+    fn a_budget_has_its_defaults_and_its_most() {
+        let defaults = of(
+            QUERY_ROWS_DEFAULT,
+            QUERY_BYTES_DEFAULT,
+            QUERY_WORK_DEFAULT,
+            QUERY_MILLIS_DEFAULT,
+        );
+        assert_eq!(Budget::default().cut(), defaults);
+        let most = of(
+            QUERY_ROWS_MAX,
+            QUERY_BYTES_MAX,
+            QUERY_WORK_MAX,
+            QUERY_MILLIS_MAX,
+        );
+        assert_eq!(most.cut(), most);
+        let beyond = of(
+            QUERY_ROWS_MAX + 1,
+            QUERY_BYTES_MAX + 1,
+            QUERY_WORK_MAX + 1,
+            QUERY_MILLIS_MAX + 1,
+        );
+        assert_eq!(beyond.cut(), most);
+        let least = of(1, 1, 1, 1);
+        assert_eq!(least.cut(), least);
+    }
+}

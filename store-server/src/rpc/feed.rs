@@ -125,6 +125,15 @@ mod tests {
     }
 
     #[test]
+    fn so_many_chunks_wait() {
+        let (pieces, _feed) = Feed::new();
+        for _ in 0..IMPORT_CHUNKS_QUEUED_MAX {
+            pieces.try_send(Piece::Bytes(vec![1])).unwrap();
+        }
+        assert!(pieces.try_send(Piece::Done).is_err(), "one more must wait");
+    }
+
+    #[test]
     fn a_sender_that_leaves_is_no_end() {
         let (pieces, mut feed) = Feed::new();
         drop(pieces);

@@ -445,3 +445,45 @@ fn fill(mut wire: import_report::Builder<'_>, report: &Report) {
     let count = view::count(report.collections.len());
     view::collections(wire.init_collections(count), &report.collections);
 }
+
+#[cfg(test)]
+mod tests {
+    use carrack_schema::limits::{IMPORT_STALL_SECONDS_MAX, IMPORTS_MAX};
+    use carrack_segment::Directory;
+    use carrack_segment::directory::mem::Mem;
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn an_upload_may_be_silent_and_slow_for_so_long() {
+        let directory: Arc<dyn Directory> = Arc::new(Mem::new());
+        let store = Store::open(directory, Arc::new(SystemClock)).unwrap();
+        let (idle, stall) = (
+            Duration::from_secs(IMPORT_IDLE_SECONDS_MAX),
+            Duration::from_secs(IMPORT_STALL_SECONDS_MAX),
+        );
+        let moment = Duration::from_nanos(1);
+        let code = |silent, stalled| match check_pace(&store, silent, stalled) {
+            Ok(()) => None,
+            Err(error) => Some(error.code()),
+        };
+        assert_eq!(code(idle - moment, Duration::ZERO), None);
+        assert_eq!(code(idle, Duration::ZERO), Some(Code::Unavailable));
+        // Slow is only who lets others wait.
+        assert_eq!(code(Duration::ZERO, stall), None);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let _inside = runtime.enter();
+        let mut places: Vec<_> = (0..=IMPORTS_MAX)
+            .map(|_| Box::pin(store.admit_import("somebody")))
+            .collect();
+        let entered: Vec<_> = places.iter_mut().map(FutureExt::now_or_never).collect();
+        assert!(matches!(entered[..], [Some(Ok(_)), .., None]));
+        assert_eq!(code(Duration::ZERO, stall - moment), None);
+        assert_eq!(code(Duration::ZERO, stall), Some(Code::Overloaded));
+    }
+}

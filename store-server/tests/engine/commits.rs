@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use carrack_schema::Code;
-use carrack_store::ImportRequest;
+use carrack_schema::limits::IMPORT_ATTEMPTS_MAX;
+use carrack_store::{DeleteTarget, ImportRequest, Phase};
 use kit::{Changes, Order, RepoSpec};
 
 use crate::world::{World, check, import_all, open};
@@ -89,4 +90,37 @@ fn versions_of_one_repo_that_race_end_with_the_newest() {
         })
     });
     assert_eq!(readable.count(), segments.len());
+}
+
+#[test]
+fn an_import_starts_over_so_often() {
+    // Something is deleted each time that the import is about to commit.
+    let import = |deletions: usize| {
+        let world = World::new();
+        let first = RepoSpec {
+            records: 40,
+            seed: 6,
+            ..RepoSpec::default()
+        }
+        .build();
+        import_all(world.store(), &first);
+        let second = first.next_version(&first.random_edits(7, Changes::default()));
+        let mut victims = first.records.iter().take(deletions);
+        let car = second.car(Order::Pds);
+        let outcome = world
+            .store()
+            .import(&car[..], &ImportRequest::default(), |progress| {
+                if progress.phase == Phase::Committing
+                    && let Some(record) = victims.next()
+                {
+                    let path = record.path.parse().unwrap();
+                    let target = DeleteTarget::Record(first.did.clone(), path);
+                    world.store().delete(&target, false).unwrap();
+                }
+            });
+        assert_eq!(victims.next().map(|record| &record.path), None);
+        outcome.map(drop).map_err(|error| error.code())
+    };
+    assert_eq!(import(IMPORT_ATTEMPTS_MAX - 1), Ok(()));
+    assert_eq!(import(IMPORT_ATTEMPTS_MAX), Err(Code::Overloaded));
 }

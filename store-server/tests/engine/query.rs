@@ -3,20 +3,24 @@
 mod model;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use capnp::message::{Builder, HeapAllocator};
 use carrack_schema::limits::{
-    QUERY_MEMORY_BYTES, QUERY_REPO_WORK, QUERY_REPOS_NAMED_MAX, QUERY_ROWS_MAX, QUERY_STEPS_MAX,
-    QUERY_TESTS_MAX, QUERY_URIS_MAX,
+    QUERY_FINISH_LOOKUPS, QUERY_MEMORY_BYTES, QUERY_REPO_WORK, QUERY_REPOS_MAX,
+    QUERY_REPOS_NAMED_MAX, QUERY_ROWS_MAX, QUERY_SOURCES_MAX, QUERY_STEPS_MAX, QUERY_TESTS_MAX,
+    QUERY_URIS_MAX,
 };
 use carrack_schema::wire::record_capnp::value as wire_value;
 use carrack_schema::{Code, Did, Nsid, RecordPath, Tid, Value};
+use carrack_segment::Directory;
+use carrack_segment::directory::mem::Mem;
 use carrack_store::query::{
     Answer, AnswerRow, Body, Budget, Ended, Form, Hop, ListRange, Op, Path, Plan, Repos, RowBody,
     Scope, Test, TestOp, Top, Want,
 };
-use carrack_store::{DeleteTarget, ImportRequest, Result, Status, Store};
+use carrack_store::{DeleteTarget, ImportRequest, Result, Status, Store, SystemClock};
 use kit::cbor::Value as Cbor;
 use kit::content::Mix;
 use kit::edit::Edit;
@@ -70,8 +74,13 @@ fn path(text: &str) -> Path {
 }
 
 fn list(dids: &[&str], collection: &str) -> Op {
+    let dids = dids.iter().map(|did| did.parse().unwrap());
+    list_in(Repos::Named(dids.collect()), collection)
+}
+
+fn list_in(repos: Repos, collection: &str) -> Op {
     Op::List(ListRange {
-        repos: Repos::Named(dids.iter().map(|did| did.parse().unwrap()).collect()),
+        repos,
         collection: collection.parse().unwrap(),
         from: String::new(),
         before: String::new(),
@@ -893,6 +902,116 @@ fn groups_that_were_counted_are_still_looked_up() {
         got.rows[0].count > 0,
         "a mapped record keeps its group's count"
     );
+}
+
+#[test]
+fn a_plan_that_is_over_looks_up_so_many_records() {
+    let most = QUERY_FINISH_LOOKUPS as usize;
+    let (world, did, repo) = small();
+    // More likes than that, each of another post that is not held.
+    let likes: Vec<Edit> = (0..2 * most)
+        .map(|i| {
+            let uri = format!("at://{did}/{POST}/none{i}");
+            let like = Cbor::map([("uri", Cbor::text(uri))]);
+            Edit::Put(format!("com.example.like/{i:05}"), like.encode())
+        })
+        .collect();
+    import_all(world.store(), &repo.next_version(&likes));
+    let mut seen = Vec::new();
+    for groups in [most, most + 1] {
+        let listed = || list(&[&did], "com.example.like");
+        let ops = vec![
+            listed(),
+            Op::First(groups as u32),
+            Op::Group(path("uri")),
+            Op::Map(path("@value")),
+        ];
+        // Listed, passed on and grouped; the work that mapping takes is too much.
+        let budget = |work: u64| Budget {
+            work,
+            rows: u32::MAX,
+            ..self::most()
+        };
+        let whole = ask(world.store(), ops.clone(), budget(u64::MAX));
+        assert_eq!((whole.ended, whole.rows.len()), (Ended::Complete, groups));
+        let gathered: u64 = whole.costs[..3].iter().map(|cost| cost.work).sum();
+        let cut = ask(world.store(), ops, budget(gathered));
+        assert_eq!(cut.ended, Ended::Work);
+        seen.push(cut.rows.len());
+    }
+    assert_eq!(seen, [most, most]);
+}
+
+/// Imports so many repos of one record each, into memory.
+fn crowd(count: usize) -> Store {
+    let directory: Arc<dyn Directory> = Arc::new(Mem::new());
+    let store = Store::open(directory, Arc::new(SystemClock)).unwrap();
+    for seed in 0..count as u64 {
+        let repo = RepoSpec {
+            records: 0,
+            seed,
+            extra: vec![(format!("{POST}/one"), Cbor::Map(vec![]).encode())],
+            ..RepoSpec::default()
+        };
+        import_all(&store, &repo.build());
+    }
+    store
+}
+
+#[test]
+fn a_plan_reaches_so_many_repos() {
+    let all = || vec![list_in(Repos::All, POST), Op::Count];
+    let store = crowd(QUERY_REPOS_MAX);
+    let got = ask(&store, all(), most());
+    assert_eq!((got.ended, got.repos), (Ended::Complete, QUERY_REPOS_MAX));
+    assert_eq!(got.rows[0].count, QUERY_REPOS_MAX as u64);
+    let more = RepoSpec {
+        records: 3,
+        seed: QUERY_REPOS_MAX as u64,
+        ..RepoSpec::default()
+    };
+    import_all(&store, &more.build());
+    let got = ask(&store, all(), most());
+    assert_eq!((got.ended, got.repos), (Ended::Repos, QUERY_REPOS_MAX));
+    // They are not all named.
+    assert_eq!(got.sources.len(), QUERY_SOURCES_MAX);
+}
+
+#[test]
+fn an_answer_names_so_many_repos_that_are_not_in_its_rows() {
+    let store = crowd(QUERY_SOURCES_MAX + 2);
+    let (repos, _) = store.repos("", usize::MAX).unwrap();
+    let dids: Vec<&str> = repos.iter().map(|repo| repo.did.as_str()).collect();
+    let lists = |dids: &[&str], end: Op| {
+        let uri = |did: &&str| format!("at://{did}/{POST}/one").parse().unwrap();
+        let get = Op::Get(dids.iter().map(uri).collect());
+        let of_them = list_in(Repos::At(path("@did")), POST);
+        ask(&store, vec![get, of_them, end], most())
+    };
+    for count in [QUERY_SOURCES_MAX, QUERY_SOURCES_MAX + 1] {
+        let got = lists(&dids[..count], Op::Count);
+        assert_eq!((got.repos, got.sources.len()), (count, QUERY_SOURCES_MAX));
+        // Those that rows are of are named beside them.
+        let got = lists(&dids[..=count], Op::First(1));
+        assert_eq!(got.sources.len(), 1 + QUERY_SOURCES_MAX);
+    }
+}
+
+#[test]
+fn an_answer_says_of_so_many_repos_that_they_are_not_held() {
+    let world = World::new();
+    let dids: Vec<String> = (0..=QUERY_SOURCES_MAX)
+        .map(|i| format!("did:web:r{i}.test"))
+        .collect();
+    for count in [QUERY_SOURCES_MAX, QUERY_SOURCES_MAX + 1] {
+        let dids: Vec<&str> = dids[..count].iter().map(String::as_str).collect();
+        // Two lists, because one names fewer.
+        let (first, rest) = dids.split_at(QUERY_SOURCES_MAX / 2);
+        let among = Op::among(path("@did"), 1, path("@did"), true).unwrap();
+        let ops = vec![list(first, POST), list(rest, POST), among];
+        let got = ask(world.store(), ops, most());
+        assert_eq!(got.missing.len(), QUERY_SOURCES_MAX, "of {count}");
+    }
 }
 
 #[test]
