@@ -169,6 +169,14 @@ pub const IO_BUFFER_BYTES: usize = 64 * KIB;
 /// Bytes of answers and of our own calls that wait for one peer to take them; beyond it nothing more is read from it. A
 /// message that is made in many parts takes up to twice its bytes of memory.
 pub const REPLY_BYTES_MAX: usize = 8 * MIB;
+/// The same of all connections together; beyond it each connection has [`REPLY_BYTES_MIN`]: 32 that take nothing fill it,
+/// for [`WRITE_SECONDS_MAX`] seconds.
+pub const REPLY_BYTES_TOTAL: usize = 256 * MIB;
+/// Bytes that may wait for a peer however much waits for others, and one answer of the pool's beside them: a page of a
+/// listing. Of [`CONNECTIONS_MAX`] these are 64 MiB, and 512 MiB if all of them ask for the longest pages.
+pub const REPLY_BYTES_MIN: usize = IO_BUFFER_BYTES;
+const _: () = assert!(REPLY_BYTES_MIN < REPLY_BYTES_MAX && REPLY_BYTES_MAX < REPLY_BYTES_TOTAL);
+const _: () = assert!(CONNECTIONS_MAX * (REPLY_BYTES_MIN + LIST_BYTES_MAX) <= 576 * MIB);
 /// Bytes of one connection's messages that came in and are not processed; beyond it nothing more is read from it. One
 /// upload has its window and a chunk under way, so it never meets this.
 pub const INCOMING_BYTES_MAX: usize = 8 * MIB;

@@ -38,7 +38,7 @@ use carrack_schema::wire::store_capnp::gate as gate_capnp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::bounds::Bounds;
-use self::connection::{Connection, Total};
+use self::connection::{Connection, Totals};
 use self::network::Network;
 use crate::server::Entrance;
 use crate::store::Store;
@@ -48,7 +48,7 @@ use crate::store::Store;
 pub struct Service {
     store: Store,
     bounds: Arc<Bounds>,
-    total: Arc<Total>,
+    totals: Arc<Totals>,
 }
 
 impl Service {
@@ -56,8 +56,8 @@ impl Service {
     pub fn new(store: Store, bounds: Bounds) -> Self {
         Self {
             store,
+            totals: Arc::new(Totals::new(&bounds)),
             bounds: Arc::new(bounds),
-            total: Arc::default(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Service {
     }
 
     fn connection(&self) -> Rc<Connection> {
-        Connection::new(self.bounds.clone(), self.total.clone())
+        Connection::new(self.bounds.clone(), self.totals.clone())
     }
 }
 

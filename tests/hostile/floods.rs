@@ -1,10 +1,10 @@
 //! Peers that announce, ask or send more than they should get (D1, D2, point 4 of the RPC's rules).
 
-use carrack_client::{Address, Client};
+use carrack_client::{Address, Client, PageRequest, Range, Want};
 use carrack_schema::limits::{
     CALL_COST_BYTES, CHUNK_BYTES_MAX, IMPORTS_MAX, INCOMING_BYTES_MAX, INCOMING_BYTES_MIN,
     IO_BUFFER_BYTES, LANE_JOBS_MAX, LIST_BYTES_MAX, PAUSE_SECONDS_MAX, REPLY_BYTES_MAX,
-    SERVER_MESSAGE_WORDS_MAX, WRITE_SECONDS_MAX,
+    REPLY_BYTES_MIN, SERVER_MESSAGE_WORDS_MAX, WRITE_SECONDS_MAX,
 };
 use carrack_schema::wire::store_capnp as wire;
 use carrack_store::rpc::Bounds;
@@ -55,6 +55,15 @@ fn headers_that_announce_much_take_little() {
     owner.shutdown();
 }
 
+/// A call, on the answer to question 3, for the longest page of a repo's records.
+fn list(question: u32) -> Vec<u8> {
+    peer::call::<wire::repo::Client>(question, On::FieldOf(3), 4, |call| {
+        let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
+        let list = content.init_as::<wire::repo::list_params::Builder<'_>>();
+        list.init_page().set_limit(1_000);
+    })
+}
+
 #[test]
 fn answers_that_nobody_reads_are_bounded() {
     paused(Bounds::default(), async |world| {
@@ -68,11 +77,7 @@ fn answers_that_nobody_reads_are_bounded() {
         // Answers of some 100 KiB: all of them would be 100 MiB.
         let calls = async {
             for question in 100..1_100 {
-                let list = peer::call::<wire::repo::Client>(question, On::FieldOf(3), 4, |call| {
-                    let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
-                    let list = content.init_as::<wire::repo::list_params::Builder<'_>>();
-                    list.init_page().set_limit(1_000);
-                });
+                let list = list(question);
                 if !send(&mut peer, &list).await {
                     return question;
                 }
@@ -84,6 +89,62 @@ fn answers_that_nobody_reads_are_bounded() {
         assert!(served.is_finished());
         assert_eq!(begun.elapsed().as_secs(), WRITE_SECONDS_MAX);
         heap.assert_peak(2 * (REPLY_BYTES_MAX + LIST_BYTES_MAX) + 2 * MIB);
+    });
+}
+
+#[test]
+fn answers_that_many_do_not_read_are_bounded_together() {
+    const PEERS: usize = 16;
+    /// More than a page of this repo takes.
+    const PAGE_BYTES: usize = 128 << 10;
+    const TOTAL: usize = 2 * MIB;
+    let bounds = Bounds {
+        reply_bytes_total: TOTAL,
+        ..Bounds::default()
+    };
+    paused(bounds, async |world| {
+        let honest = world.honest();
+        world.serves(&honest).await;
+        let mut peers: Vec<_> = (0..PEERS).map(|_| world.connect()).collect();
+        for (peer, _) in &mut peers {
+            assert!(send(peer, &open_repo(world.repo.did.as_str())).await);
+        }
+        settle().await;
+        let heap = Heap::measure();
+        let begun = Instant::now();
+        // Each may have its 8 MiB, of its own bound.
+        let floods = peers.iter_mut().map(async |(peer, _)| {
+            for question in 100..1_100 {
+                if !send(peer, &list(question)).await {
+                    return;
+                }
+            }
+            panic!("all calls were taken");
+        });
+        let floods = async { join_all(floods).await };
+        let honest_lists = async {
+            settle().await;
+            // Who reads goes on with much more than the little that each may have.
+            for _ in 0..20 {
+                let repo = honest.store().repo(world.repo.did.as_str());
+                let listing = repo.list(Range::default(), Want::default());
+                let page = PageRequest {
+                    limit: 1_000,
+                    ..PageRequest::default()
+                };
+                let page = listing.page(page).await.unwrap().unwrap();
+                assert_eq!(page.records.len(), world.repo.records.len());
+            }
+            assert_eq!(begun.elapsed().as_secs(), 0, "it waits for nobody");
+            world.serves_another().await;
+        };
+        let ((), _) = tokio::join!(honest_lists, world.serves_while(&honest, floods));
+        // Their silence ended them.
+        assert_eq!(begun.elapsed().as_secs(), WRITE_SECONDS_MAX);
+        heap.assert_peak(2 * (TOTAL + PEERS * (REPLY_BYTES_MIN + PAGE_BYTES)) + 2 * MIB);
+        for (_, served) in peers {
+            assert!(served.is_finished());
+        }
     });
 }
 
@@ -116,16 +177,7 @@ fn answers_of_the_pool_that_nobody_reads_are_bounded() {
     // All calls come in together, before there is an answer to any; all answers would be 100 MiB.
     let mut calls = open_repo(repo.did.as_str());
     for question in 100..100 + CALLS {
-        calls.extend(peer::call::<wire::repo::Client>(
-            question,
-            On::FieldOf(3),
-            4,
-            |call| {
-                let content: capnp::any_pointer::Builder<'_> = call.init_params().get_content();
-                let list = content.init_as::<wire::repo::list_params::Builder<'_>>();
-                list.init_page().set_limit(1_000);
-            },
-        ));
+        calls.extend(list(question));
     }
     let mut peer = std::os::unix::net::UnixStream::connect(socket).unwrap();
     peer.write_all(&calls).unwrap();

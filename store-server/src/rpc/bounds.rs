@@ -6,7 +6,7 @@ use std::time::Duration;
 use carrack_schema::limits::{
     CALLS_MAX, INCOMING_BYTES_MAX, INCOMING_BYTES_TOTAL, LOGIN_SECONDS_MAX, MESSAGE_SECONDS_MAX,
     OBJECTS_MAX, PAUSE_SECONDS_MAX, PUSH_SECONDS_MAX, PUSHES_MAX, QUESTIONS_MAX, REPLY_BYTES_MAX,
-    WRITE_SECONDS_MAX,
+    REPLY_BYTES_TOTAL, WRITE_SECONDS_MAX,
 };
 
 /// How much one connection may take of the server.
@@ -14,6 +14,8 @@ use carrack_schema::limits::{
 pub struct Bounds {
     /// Bytes that wait for the peer to take them.
     pub reply_bytes: usize,
+    /// The same, over all connections of a server.
+    pub reply_bytes_total: usize,
     /// Bytes that came in and are not processed.
     pub incoming_bytes: usize,
     /// The same, over all connections of a server.
@@ -42,6 +44,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             reply_bytes: REPLY_BYTES_MAX,
+            reply_bytes_total: REPLY_BYTES_TOTAL,
             incoming_bytes: INCOMING_BYTES_MAX,
             incoming_bytes_total: INCOMING_BYTES_TOTAL,
             objects: OBJECTS_MAX,

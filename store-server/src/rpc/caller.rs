@@ -395,7 +395,7 @@ impl Call {
         let session = &self.session;
         let done = async {
             let turn = session.lane.turn().await?;
-            session.connection.room_to_write().await;
+            let _answering = session.connection.room_to_answer().await;
             turn.run(work).await
         };
         self.while_allowed(async { done.await.map_err(|error| exception(&error)) })

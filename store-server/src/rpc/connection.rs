@@ -7,6 +7,10 @@
 //! messages that came in and are still held, by calls under way or by calls that wait for those. While they are over
 //! their bound nothing is read either, which the peer's kernel tells its writer.
 //!
+//! Both are bounded over all connections of a server too ([`Totals`]). While a total is over its bound, a connection has
+//! the little that each may have whatever others do: so nobody waits for another's peer to read, and who hoards is held
+//! back first.
+//!
 //! Such a pause does not stall an honest client. What makes up most of an honest client's unprocessed bytes are writes
 //! into sinks, and these are done with as fast as the disk takes them, whatever else the client says. A call that waits
 //! for the client's own answer (an export into its sink) holds a message of a few hundred bytes, and a session may have
@@ -20,7 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use carrack_schema::Code;
-use carrack_schema::limits::{CALL_COST_BYTES, INCOMING_BYTES_MIN, REPLY_COST_BYTES, WATCHES_MAX};
+use carrack_schema::limits::{
+    CALL_COST_BYTES, INCOMING_BYTES_MIN, REPLY_BYTES_MIN, REPLY_COST_BYTES, WATCHES_MAX,
+};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -33,13 +39,15 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(super) struct Connection {
     bounds: Arc<Bounds>,
-    total: Arc<Total>,
+    totals: Arc<Totals>,
     began: Instant,
     is_logged_in: Cell<bool>,
     objects: Permits,
     watches: Permits,
     pushes: Permits,
     queued: Cell<usize>,
+    /// Answers that are being made elsewhere.
+    answering: Cell<u32>,
     unprocessed: Cell<usize>,
     /// Messages that were done with; a pause in which this stands still does not end by itself.
     done_with: Cell<u64>,
@@ -49,26 +57,35 @@ pub(super) struct Connection {
     fell: Notify,
 }
 
-/// The unprocessed bytes of all connections of a server.
-#[derive(Debug, Default)]
-pub(super) struct Total {
+/// What all connections of a server hold together.
+#[derive(Debug)]
+pub(super) struct Totals {
+    queued: Total,
+    unprocessed: Total,
+}
+
+/// Bytes of all connections, and how many they may be.
+#[derive(Debug)]
+struct Total {
     bytes: AtomicUsize,
+    most: usize,
     /// Told when they fall below their bound.
     fell: Notify,
 }
 
 impl Connection {
-    pub(super) fn new(bounds: Arc<Bounds>, total: Arc<Total>) -> Rc<Self> {
+    pub(super) fn new(bounds: Arc<Bounds>, totals: Arc<Totals>) -> Rc<Self> {
         Rc::new(Self {
             questions: RefCell::new(Questions::new(bounds.questions)),
             objects: Permits::new(bounds.objects),
             watches: Permits::new(WATCHES_MAX),
             pushes: Permits::new(bounds.pushes),
             bounds,
-            total,
+            totals,
             began: Instant::now(),
             is_logged_in: Cell::new(false),
             queued: Cell::new(0),
+            answering: Cell::new(0),
             unprocessed: Cell::new(0),
             done_with: Cell::new(0),
             is_refusing: Cell::new(false),
@@ -210,6 +227,10 @@ pub(super) struct Queued {
     bytes: usize,
 }
 
+/// An answer that is being made elsewhere, until it is there.
+#[derive(Debug)]
+pub(super) struct Answering(Rc<Connection>);
+
 /// Bytes of a message that came in, counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct Unprocessed {
@@ -222,6 +243,7 @@ impl Connection {
     pub(super) fn queue(self: &Rc<Self>, bytes: usize) -> Queued {
         let bytes = bytes + REPLY_COST_BYTES;
         self.queued.set(self.queued.get() + bytes);
+        self.totals.queued.add(bytes);
         Queued {
             connection: self.clone(),
             bytes,
@@ -240,13 +262,33 @@ impl Connection {
 
     /// Waits until the peer has taken enough of what is on its way to it.
     pub(super) async fn room_to_write(&self) {
-        while self.queued.get() > self.bounds.reply_bytes {
-            self.fell.notified().await;
-        }
+        let total = &self.totals.queued;
+        self.until(total, || self.has_room_to_write()).await;
     }
 
     pub(super) fn has_room_to_write(&self) -> bool {
-        self.queued.get() <= self.bounds.reply_bytes
+        let queued = self.queued.get();
+        let has_little = queued <= REPLY_BYTES_MIN && self.answering.get() == 0;
+        queued <= self.bounds.reply_bytes && (has_little || !self.totals.queued.is_over())
+    }
+
+    /// As [`room_to_write`](Self::room_to_write), for an answer that is made elsewhere and not counted until then.
+    pub(super) async fn room_to_answer(self: &Rc<Self>) -> Answering {
+        self.room_to_write().await;
+        self.answering.set(self.answering.get() + 1);
+        Answering(self.clone())
+    }
+
+    /// Waits until something is so that may become so when bytes of this connection or of all fall.
+    async fn until(&self, total: &Total, is_so: impl Fn() -> bool) {
+        while !is_so() {
+            // Whoever lowers the total meanwhile, on another thread, tells a future that is made before.
+            let (ours, all) = (self.fell.notified(), total.fell.notified());
+            if is_so() {
+                return;
+            }
+            tokio::select! { () = ours => {}, () = all => {} }
+        }
     }
 
     /// Waits until another message may be read, or until it must be because waiting does not help; then
@@ -284,25 +326,16 @@ impl Connection {
     /// Says whether with so many bytes more all connections together are over their bound, and this one has more than
     /// each may have.
     fn lacks_total_for(&self, bytes: usize) -> bool {
-        let total = self.total.bytes.load(Ordering::Relaxed);
-        self.unprocessed.get() + bytes > INCOMING_BYTES_MIN
-            && total + bytes > self.bounds.incoming_bytes_total
+        let lacks_own = self.unprocessed.get() + bytes > INCOMING_BYTES_MIN;
+        lacks_own && !self.totals.unprocessed.has_room_for(bytes)
     }
 
     /// Waits while there is no room. Gives up, with `false`, when nothing was done with for a while.
     async fn pause(&self) -> bool {
         loop {
             let done_with = self.done_with.get();
-            let room = async {
-                while self.is_full() && self.done_with.get() == done_with {
-                    // Whoever lowers the total meanwhile, on another thread, tells a future that is made before.
-                    let (ours, total) = (self.fell.notified(), self.total.fell.notified());
-                    if !self.is_full() {
-                        break;
-                    }
-                    tokio::select! { () = ours => {}, () = total => {} }
-                }
-            };
+            let goes_on = || !self.is_full() || self.done_with.get() != done_with;
+            let room = self.until(&self.totals.unprocessed, goes_on);
             let in_time = tokio::time::timeout(self.bounds.pause_time, room).await;
             if !self.is_full() {
                 return true;
@@ -314,13 +347,49 @@ impl Connection {
     }
 }
 
+impl Totals {
+    pub(super) fn new(bounds: &Bounds) -> Self {
+        Self {
+            queued: Total::new(bounds.reply_bytes_total),
+            unprocessed: Total::new(bounds.incoming_bytes_total),
+        }
+    }
+}
+
 impl Total {
-    fn subtract(&self, bytes: usize, bounds: &Bounds) {
+    fn new(most: usize) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            most,
+            fell: Notify::new(),
+        }
+    }
+
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.bytes.load(Ordering::Relaxed) + bytes <= self.most
+    }
+
+    fn is_over(&self) -> bool {
+        !self.has_room_for(0)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, bytes: usize) {
         let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        let limit = bounds.incoming_bytes_total;
-        if before > limit && before - bytes <= limit {
+        if before > self.most && before - bytes <= self.most {
             self.fell.notify_waiters();
         }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let Self(connection) = self;
+        connection.answering.set(connection.answering.get() - 1);
+        connection.fell.notify_waiters();
     }
 }
 
@@ -328,6 +397,7 @@ impl Drop for Queued {
     fn drop(&mut self) {
         let connection = &self.connection;
         connection.queued.set(connection.queued.get() - self.bytes);
+        connection.totals.queued.subtract(self.bytes);
         connection.fell.notify_waiters();
     }
 }
@@ -339,7 +409,7 @@ impl Unprocessed {
         connection
             .unprocessed
             .set(connection.unprocessed.get() + bytes);
-        connection.total.bytes.fetch_add(bytes, Ordering::Relaxed);
+        connection.totals.unprocessed.add(bytes);
     }
 
     /// Counts more bytes of the message, once there is room for them. A message that was begun may be ended whatever the
@@ -355,16 +425,8 @@ impl Unprocessed {
         if !connection.lacks_total_for(0) || (is_common && connection.is_refusing()) {
             return Ok(());
         }
-        let room = async {
-            loop {
-                // As in `Connection::pause`.
-                let (ours, total) = (connection.fell.notified(), connection.total.fell.notified());
-                if !connection.lacks_total_for(0) {
-                    break;
-                }
-                tokio::select! { () = ours => {}, () = total => {} }
-            }
-        };
+        let total = &connection.totals.unprocessed;
+        let room = connection.until(total, || !connection.lacks_total_for(0));
         let in_time = tokio::time::timeout(connection.bounds.pause_time, room).await;
         match in_time {
             Ok(()) => Ok(()),
@@ -387,7 +449,44 @@ impl Drop for Unprocessed {
             .unprocessed
             .set(connection.unprocessed.get() - self.bytes);
         connection.done_with.set(connection.done_with.get() + 1);
-        connection.total.subtract(self.bytes, &connection.bounds);
+        connection.totals.unprocessed.subtract(self.bytes);
         connection.fell.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_for_all_peers_is_bounded_and_each_has_a_little() {
+        const MOST: usize = 1 << 20;
+        let bounds = Arc::new(Bounds {
+            reply_bytes_total: MOST,
+            ..Bounds::default()
+        });
+        let totals = Arc::new(Totals::new(&bounds));
+        let connect = || Connection::new(bounds.clone(), totals.clone());
+        let (hoarder, other) = (connect(), connect());
+        let _much = hoarder.queue(MOST - REPLY_COST_BYTES);
+        assert!(hoarder.has_room_to_write(), "at the limit");
+        let small = other.queue(0);
+        assert!(!hoarder.has_room_to_write(), "beyond it");
+        let mut room = Box::pin(hoarder.room_to_write());
+        assert!(room.as_mut().now_or_never().is_none());
+        // The other has as much as each may, and an answer that is being made elsewhere beside it.
+        let rest = other.queue(REPLY_BYTES_MIN - 2 * REPLY_COST_BYTES);
+        let first = other.room_to_answer().now_or_never();
+        assert!(first.is_some(), "at the limit");
+        let mut second = Box::pin(other.room_to_answer());
+        assert!(second.as_mut().now_or_never().is_none(), "one at a time");
+        drop(first);
+        drop(second.now_or_never().expect("the first is made"));
+        let more = other.queue(0);
+        assert!(!other.has_room_to_write(), "beyond it");
+        drop((more, small, rest));
+        assert!(room.now_or_never().is_some(), "it hears that others fell");
     }
 }

@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::rpc::bounds::Bounds;
-    use crate::rpc::connection::{Connection, Permit};
+    use crate::rpc::connection::{Connection, Permit, Totals};
     use crate::rpc::network::Network;
 
     /// Objects that live.
@@ -164,11 +164,12 @@ mod tests {
             .build()
             .unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            let total = Arc::default();
+            let bounds = Arc::new(Bounds::default());
+            let totals = Arc::new(Totals::new(&bounds));
             let mut connections = Vec::new();
             let mut serve = || {
                 let (ours, theirs) = tokio::io::duplex(1 << 16);
-                let connection = Connection::new(Arc::new(Bounds::default()), Arc::clone(&total));
+                let connection = Connection::new(bounds.clone(), totals.clone());
                 connections.push(Rc::downgrade(&connection));
                 let gate: gate::Client = new_client(Panics::new(connection.clone()));
                 let network = Network::new(theirs, connection);
