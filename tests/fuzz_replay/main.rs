@@ -7,9 +7,6 @@
 #[path = "../fuzz/bodies/lib.rs"]
 pub mod bodies;
 mod mutate;
-#[path = "../hostile/peer.rs"]
-#[expect(dead_code, reason = "not all of it is of use to the seeds")]
-mod peer;
 mod seeds;
 
 use std::env;
@@ -106,6 +103,7 @@ targets! {
     mst: 1_200,
     names: 20_000,
     pack: 3_000,
+    plan: 3_000,
     proof: 600,
     rpc_bytes: 1_500,
     segment: 3_000,
@@ -145,6 +143,22 @@ fn seeds_of_segments_are_the_files_they_were_made_of() {
         .unwrap();
     let made = bodies::segment::file(&seeds["text-names"]);
     assert!(made == seeds["whole-file"], "byte for byte");
+}
+
+#[test]
+fn seeds_of_plans_are_answered() {
+    let (_, seeds) = seeds::all()
+        .into_iter()
+        .find(|(target, _)| *target == "plan")
+        .unwrap();
+    for (name, seed) in seeds {
+        let rows = bodies::plan::rows(&seed);
+        assert_eq!(
+            rows.is_some_and(|rows| rows > 0),
+            name != "nothing",
+            "{name}: {rows:?}"
+        );
+    }
 }
 
 #[test]

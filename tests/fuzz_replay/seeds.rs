@@ -35,6 +35,7 @@ pub(crate) fn all() -> Vec<(&'static str, Seeds)> {
         ("commit", commits()),
         ("mst", trees()),
         ("pack", values()),
+        ("plan", plans()),
         ("proof", proofs()),
         ("rpc_bytes", conversations()),
         ("segment", segments()),
@@ -592,10 +593,175 @@ fn messages() -> Seeds {
 }
 
 /// What peers say to a server; each logs in first.
+/// Plans, each as the segment that it makes.
+fn plans() -> Seeds {
+    use carrack_schema::wire::query_capnp::{plan, step};
+
+    const LIKE: &str = "app.bsky.feed.like";
+    fn seed(steps: u32, fill: impl FnOnce(plan::Builder<'_>)) -> Vec<u8> {
+        let mut builder = Builder::new(HeapAllocator::new().first_segment_words(1 << 12));
+        let mut plan: plan::Builder<'_> = builder.init_root();
+        plan.reborrow().init_steps(steps);
+        fill(plan);
+        builder.get_segments_for_output()[0].to_vec()
+    }
+    fn at(plan: &mut plan::Builder<'_>, number: u32, fill: impl FnOnce(step::Builder<'_>)) {
+        let steps = plan.reborrow().get_steps().expect("steps");
+        fill(steps.get(number));
+    }
+    let repos = crate::bodies::plan::repos();
+    let list = |plan: &mut plan::Builder<'_>, number: u32| {
+        at(plan, number, |step| {
+            let mut range = step.init_list();
+            range.set_collection(LIKE);
+            let mut named = range.init_repos().init_named(2);
+            named.set(0, repos[0].did.as_str());
+            named.set(1, "did:web:nobody.test");
+        });
+    };
+    let uri = format!("at://{}/{}", repos[0].did, repos[0].records[0].path);
+    let mut seeds = Seeds::new();
+    let mut add = |name: &str, bytes: Vec<u8>| {
+        seeds.insert(name.to_owned(), bytes);
+    };
+    add("nothing", seed(0, |_| ()));
+    add("list", seed(1, |mut plan| list(&mut plan, 0)));
+    add(
+        "get",
+        seed(1, |mut plan| {
+            at(&mut plan, 0, |step| {
+                let mut uris = step.init_get(2);
+                uris.set(0, &uri[..]);
+                uris.set(1, "at://did:web:nobody.test/app.bsky.feed.post/x");
+            });
+        }),
+    );
+    add(
+        "group-top",
+        seed(3, |mut plan| {
+            list(&mut plan, 0);
+            at(&mut plan, 1, |mut step| step.set_group("subject.uri#did"));
+            at(&mut plan, 2, |step| step.init_top().set_count(10));
+        }),
+    );
+    add(
+        "map-count",
+        seed(3, |mut plan| {
+            list(&mut plan, 0);
+            at(&mut plan, 1, |mut step| step.set_map("subject.uri"));
+            at(&mut plan, 2, |mut step| step.set_count(()));
+        }),
+    );
+    add(
+        "filter-project",
+        seed(3, |mut plan| {
+            list(&mut plan, 0);
+            at(&mut plan, 1, |step| {
+                let mut tests = step.init_filter(2);
+                let mut first = tests.reborrow().get(0);
+                first.set_path("createdAt#time");
+                let mut nodes = first.init_at_least().init_nodes(1);
+                nodes
+                    .reborrow()
+                    .get(0)
+                    .set_kind(carrack_schema::wire::record_capnp::node::Kind::Int);
+                let mut second = tests.get(1);
+                second.set_path("subject.uri");
+                second.set_negate(true);
+                second.set_contains("zz");
+            });
+            at(&mut plan, 2, |step| {
+                let mut want = step.init_project();
+                want.set_form(carrack_schema::wire::record_capnp::want::Form::Value);
+                want.set_cid(true);
+                want.init_fields(1).set(0, "subject");
+            });
+        }),
+    );
+    add(
+        "among",
+        seed(3, |mut plan| {
+            list(&mut plan, 0);
+            list(&mut plan, 1);
+            at(&mut plan, 2, |mut step| {
+                step.set_from(1);
+                let mut among = step.init_among();
+                among.set_path("@uri");
+                among.set_step(2);
+                among.set_of("@uri");
+            });
+        }),
+    );
+    add(
+        "list-at",
+        seed(2, |mut plan| {
+            list(&mut plan, 0);
+            at(&mut plan, 1, |step| {
+                let mut range = step.init_list();
+                range.set_collection("app.bsky.feed.post");
+                range.set_since(1);
+                range.init_repos().set_at("@did");
+            });
+        }),
+    );
+    add(
+        "all-first",
+        seed(2, |mut plan| {
+            at(&mut plan, 0, |step| {
+                let mut range = step.init_list();
+                range.set_collection(LIKE);
+                range.reborrow().init_keys().set_reverse(true);
+                range.init_repos().set_all(());
+            });
+            at(&mut plan, 1, |mut step| step.set_first(3));
+        }),
+    );
+    add(
+        "distinct-shared",
+        seed(4, |mut plan| {
+            list(&mut plan, 0);
+            at(&mut plan, 1, |mut step| step.set_distinct("@did"));
+            at(&mut plan, 2, |mut step| {
+                step.set_from(1);
+                step.set_group("createdAt#month");
+            });
+            at(&mut plan, 3, |mut step| {
+                step.set_from(1);
+                let mut top = step.init_top();
+                top.set_count(5);
+                top.set_by("@rkey");
+                top.set_ascending(true);
+            });
+            plan.set_answer(4);
+        }),
+    );
+    for (name, is_mapped, rows, bytes, work) in [
+        ("of-rows", true, 3, 0, 0),
+        ("of-bytes", false, 0, 1_500, 0),
+        ("of-work", true, 0, 0, 70),
+    ] {
+        add(
+            name,
+            seed(2, |mut plan| {
+                list(&mut plan, 0);
+                at(&mut plan, 1, |mut step| match is_mapped {
+                    true => step.set_map("subject.uri"),
+                    false => step.set_first(30),
+                });
+                let mut budget = plan.init_budget();
+                budget.set_rows(rows);
+                budget.set_bytes(bytes);
+                budget.set_work(work);
+            }),
+        );
+    }
+    seeds
+}
+
 fn conversations() -> Seeds {
     use carrack_schema::wire::store_capnp as wire;
 
-    use crate::peer::{self, On};
+    use crate::bodies::peer::{self, On};
 
     fn plain<I: capnp::traits::HasTypeId>(question: u32, on: u32, method: u16) -> Vec<u8> {
         peer::call::<I>(question, On::FieldOf(on), method, |call| {

@@ -13,6 +13,10 @@ pub mod mst;
 pub mod names;
 pub mod oracle;
 pub mod pack;
+#[path = "../../hostile/peer.rs"]
+#[expect(dead_code, reason = "not all of it is of use here")]
+pub(crate) mod peer;
+pub mod plan;
 pub mod proof;
 pub mod rpc_bytes;
 pub mod segment;
