@@ -2,6 +2,7 @@
 
 use carrack_schema::wire::store_capnp as wire;
 
+use crate::backup::Backup;
 use crate::check::Check;
 use crate::error::Result;
 use crate::handle::{Handle, Repeat};
@@ -60,5 +61,10 @@ impl Keeper {
     /// [`Check::next`] or [`Check::done`].
     pub fn check(&self, quick: bool) -> Check {
         Check::new(&self.0, quick)
+    }
+    /// Prepares a copy of the store as of when it begins, which is with the first [`Backup::next`] or [`Backup::done`]. Of a
+    /// segment file that `has` says is there, by name and length, the bytes do not come. For the store's owner alone.
+    pub fn backup(&self, has: impl Fn(&str, u64) -> bool + Send + 'static) -> Backup {
+        Backup::new(&self.0, has)
     }
 }

@@ -123,6 +123,7 @@
 mod actor;
 mod address;
 mod ancestors;
+mod backup;
 mod check;
 mod connect;
 mod download;
@@ -147,6 +148,7 @@ mod watch;
 
 pub use address::{Address, AddressError};
 pub use ancestors::{Ancestors, AncestorsEnd};
+pub use backup::{Backup, BackupPart};
 pub use check::Check;
 pub use connect::{Client, Connect, Connection};
 pub use download::Download;
@@ -162,10 +164,10 @@ pub use scope::{
 pub use session::Session;
 pub use store::Store;
 pub use types::{
-    About, Absent, Body, CheckFinding, CheckPhase, CheckProgress, CheckReport, CollectionInfo,
-    Compacted, Cursor, Deleted, ExportReport, Form, Found, ImportOptions, ImportOutcome,
-    ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData, Rejection,
-    RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
+    About, Absent, BackupFile, BackupReport, Body, CheckFinding, CheckPhase, CheckProgress,
+    CheckReport, CollectionInfo, Compacted, Cursor, Deleted, ExportReport, Form, Found,
+    ImportOptions, ImportOutcome, ImportReport, Page, PageRequest, Phase, Progress, Proof, Range,
+    RecordData, Rejection, RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
 };
 pub use upload::{Importer, Upload};
 pub use verify::{Signature, Verification, Verified};
@@ -188,6 +190,7 @@ const _: () = {
     const fn send<T: Send + 'static>() {}
     send::<Upload>();
     send::<Download>();
+    send::<Backup>();
     send::<Check>();
     send::<Scan>();
     send::<Watch>();

@@ -13,10 +13,10 @@ use carrack_schema::wire::store_capnp as wire;
 use carrack_schema::{Cid, Code, Value};
 
 use crate::types::{
-    About, Absent, Body, CheckFinding, CheckPhase, CheckProgress, CheckReport, CollectionInfo,
-    Compacted, Cursor, Deleted, ExportReport, Form, Found, ImportOptions, ImportOutcome,
-    ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData, Rejection,
-    RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
+    About, Absent, BackupReport, Body, CheckFinding, CheckPhase, CheckProgress, CheckReport,
+    CollectionInfo, Compacted, Cursor, Deleted, ExportReport, Form, Found, ImportOptions,
+    ImportOutcome, ImportReport, Page, PageRequest, Phase, Progress, Proof, Range, RecordData,
+    Rejection, RepoInfo, RepoList, Source, StoreStats, Verdict, Want,
 };
 
 pub(crate) fn about(response: &Response<wire::session::about_results::Owned>) -> Result<About> {
@@ -97,6 +97,18 @@ pub(crate) fn check(
         bytes: report.get_bytes(),
         findings: report.get_findings(),
         repos_damaged: report.get_repos_damaged(),
+    })
+}
+
+pub(crate) fn backup(
+    response: &Response<wire::keeper::backup_results::Owned>,
+) -> Result<BackupReport> {
+    let report = response.get()?.get_report()?;
+    Ok(BackupReport {
+        taken: report.get_taken(),
+        segments: report.get_segments(),
+        bytes: report.get_bytes(),
+        bytes_skipped: report.get_bytes_skipped(),
     })
 }
 

@@ -155,6 +155,32 @@ pub struct CheckReport {
     pub repos_damaged: u64,
 }
 
+/// A file of a copy of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupFile {
+    /// Its name in the data folder.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Bytes of all files after it.
+    pub left: u64,
+    /// Whether its bytes do not come, because they are there.
+    pub is_skipped: bool,
+}
+
+/// What a copy of the store is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackupReport {
+    /// The moment, in microseconds since the Unix epoch.
+    pub taken: i64,
+    /// Segment files.
+    pub segments: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes of those that were there.
+    pub bytes_skipped: u64,
+}
+
 /// What a check goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckPhase {

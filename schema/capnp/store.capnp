@@ -449,6 +449,10 @@ interface Keeper {
   check @2 (quick :Bool, watcher :CheckWatcher) -> (report :CheckReport);
   # Reads everything and pushes what is damaged into `watcher`, then returns. `quick` compares checksums and leaves out
   # rows, trees and commits. Damage is no error; an error is that the store could not be checked. Dropping the call stops it.
+  backup @3 (sink :BackupSink) -> (report :BackupReport);
+  # Pushes the files of a copy of the store as of one moment into `sink`, the catalog last, calls its `done`, then returns.
+  # Under their names in an empty folder they are a data folder. For the owner alone, whatever a grant allows: a copy holds
+  # every record, grant and key. Dropping the call stops it, and so does a sink that acknowledges nothing for 60 seconds.
 }
 
 struct DeleteResult {
@@ -487,6 +491,25 @@ interface CheckWatcher {
     segments @0;    # whole files
     repos @1;       # their rows and trees
   }
+}
+
+interface BackupSink {
+  # Implemented by the client that keeps the copy.
+  file @0 (name :Text, bytes :UInt64, left :UInt64) -> (skip :Bool);
+  # The next file: its name in the data folder, its length, and the bytes of all files after it. The name of a segment file
+  # never stands for other bytes, so a client that has it need not be sent them.
+  write @1 (bytes :Data) -> stream;
+  # The next bytes of the file that was named last. An answer that waits holds the sender back.
+  done @2 ();
+  # All files have been written. Without it what was written is no copy.
+}
+
+struct BackupReport {
+  # What a copy is of.
+  taken @0 :Int64;          # the moment, in microseconds since the Unix epoch
+  segments @1 :UInt64;      # segment files
+  bytes @2 :UInt64;         # of all files
+  bytesSkipped @3 :UInt64;  # of those that the client had
 }
 
 struct CheckFinding {

@@ -239,7 +239,8 @@ const _: () = assert!(
 );
 /// Longest cursor: a seal, a revision and an MST key.
 pub const CURSOR_BYTES_MAX: usize = 64 + MST_KEY_BYTES_MAX;
-/// Deletions, compactions and checks that run at the same time; each has a thread of its own.
+/// Deletions, compactions, checks and backups that run at the same time; each has a thread of its own, but for a backup that
+/// is on its way out.
 pub const KEEPERS_MAX: usize = 4;
 /// Findings of a check that wait for the connection: 8 MB of the longest.
 pub const FINDINGS_QUEUED_MAX: usize = 4;

@@ -8,6 +8,7 @@
 //! read of the file.
 
 mod backend;
+mod copy;
 pub(crate) mod entry;
 mod frozen;
 mod grant;
@@ -23,6 +24,7 @@ use carrack_segment::directory::Directory;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use self::backend::Backend;
+pub(crate) use self::copy::Moment;
 pub(crate) use self::entry::{Deletions, ExtentEntry, RepoEntry, SegmentEntry, SegmentId};
 use self::frozen::Frozen;
 pub(crate) use self::grant::{GrantEntry, GrantUse, TokenEntry};
@@ -31,7 +33,7 @@ use crate::entropy::random;
 use crate::error::{Error, Result, damaged};
 
 /// Name of the catalog's file in the data folder.
-const FILE: &str = "catalog.redb";
+pub(crate) const FILE: &str = "catalog.redb";
 
 /// Its name while it is made: redb cannot open a file that a crash left half made.
 const NEW_FILE: &str = "catalog.redb.new";
@@ -227,15 +229,14 @@ impl Catalog {
 
     /// Returns the segment files that must be there, in the order of their ids, which is that of their names.
     pub(crate) fn segments(&self) -> Result<Vec<(SegmentId, SegmentEntry)>> {
+        guarded(|| segments_in(&self.database().begin_read()?))
+    }
+
+    /// Says whether a segment file must be there.
+    pub(crate) fn names(&self, id: SegmentId) -> Result<bool> {
         guarded(|| {
             let table = self.database().begin_read()?.open_table(SEGMENTS)?;
-            let mut segments = Vec::new();
-            for row in table.iter()? {
-                let (id, bytes) = row?;
-                let id = SegmentId(ulid::Ulid::from_bytes(id.value()));
-                segments.push((id, SegmentEntry::decode(bytes.value())?));
-            }
-            Ok(segments)
+            Ok(table.get(id.0.to_bytes())?.is_some())
         })
     }
 
@@ -733,6 +734,16 @@ impl<'t> Tables<'t> {
     }
 }
 
+fn segments_in(transaction: &redb::ReadTransaction) -> Result<Vec<(SegmentId, SegmentEntry)>> {
+    let mut segments = Vec::new();
+    for row in transaction.open_table(SEGMENTS)?.iter()? {
+        let (id, bytes) = row?;
+        let id = SegmentId(ulid::Ulid::from_bytes(id.value()));
+        segments.push((id, SegmentEntry::decode(bytes.value())?));
+    }
+    Ok(segments)
+}
+
 fn repo_in(
     repos: &impl ReadableTable<&'static str, &'static [u8]>,
     did: &Did,
@@ -782,7 +793,8 @@ fn split_deletion_key(rest: &[u8]) -> Option<(&str, Cid)> {
 fn missing() -> Error {
     Error::new(
         Code::Damaged,
-        "catalog.redb is missing or empty beside segment files; put it back from a backup, or move segments/ away",
+        "catalog.redb is missing or empty beside segment files; put it back from a backup, or move segments/ away; if this \
+         is a backup that did not end, make it again",
     )
 }
 

@@ -190,7 +190,7 @@ impl Check<'_> {
             match self.open(*id, entry) {
                 Ok(segment) => self.segment(*id, &segment)?,
                 Err(error) if error.code() != Code::Damaged => return Err(error),
-                Err(error) if self.is_named(*id)? => {
+                Err(error) if self.store.inner().catalog.names(*id)? => {
                     lost.insert(*id, error.chain());
                 }
                 // A merge replaced it meanwhile.
@@ -218,11 +218,6 @@ impl Check<'_> {
         self.report.segments += 1;
         self.report.bytes += segment.bytes();
         Ok(segment)
-    }
-
-    fn is_named(&self, id: SegmentId) -> Result<bool> {
-        let segments = self.store.inner().catalog.segments()?;
-        Ok(segments.iter().any(|(named, _)| *named == id))
     }
 
     /// Tells of files that cannot be opened.

@@ -3,6 +3,7 @@
 //! Commands talk through the client library, to a running server or to one in this process, so that there is one
 //! way to the store whoever asks. What was asked for goes to stdout, all else to stderr.
 
+mod backup;
 mod check;
 mod compact;
 mod config;
@@ -62,6 +63,7 @@ Examples:
   carrack export did:plc:… -o alice.car  give a repo back, byte for byte
   carrack serve --listen 127.0.0.1:7440  serve other processes
   carrack check                          is everything as it was written
+  carrack backup /backup/monday          a copy of it all, while it is in use
   carrack grant create --help            give a program a part of it
 
 A repo is named by its DID, or by a handle that was imported with --did-doc.
@@ -114,6 +116,8 @@ enum Command {
     Delete(delete::Arguments),
     /// Read everything and report what is damaged
     Check(check::Arguments),
+    /// Copy the store into a new folder, while it is in use
+    Backup(backup::Arguments),
     /// Merge segment files now
     Compact(compact::Arguments),
     /// Give others a part of the store, and take it back
@@ -242,6 +246,7 @@ async fn through(door: &mut Door, command: Command, output: &mut Output) -> Resu
         Command::Stats => stats::run(door, output).await,
         Command::Delete(arguments) => delete::run(door, &arguments, output).await,
         Command::Check(arguments) => check::run(door, &arguments, output).await,
+        Command::Backup(arguments) => backup::run(door, &arguments, output).await,
         Command::Compact(arguments) => compact::run(door, &arguments, output).await,
         Command::Grant(arguments) => grant::run(door, &arguments, output).await,
         // These need no store, and `run` has taken them.

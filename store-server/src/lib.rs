@@ -5,6 +5,7 @@
 
 mod ancestors;
 mod auth;
+mod backup;
 mod catalog;
 mod chain;
 mod changes;
@@ -40,6 +41,7 @@ mod verdict;
 mod verify;
 
 pub use ancestors::{Ancestor, Ancestors, AncestorsEnd, Sees};
+pub use backup::{Backup, BackupFile, BackupFolder};
 pub use carrack_repack::{Field, TimeForm};
 pub use changes::{Change, ChangeKind, Told, Watching};
 pub use check::{CheckEvent, CheckPhase, CheckProgress, CheckReport, Finding};

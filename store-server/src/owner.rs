@@ -23,7 +23,7 @@ use crate::clock::SystemClock;
 use crate::error::{Error, Result};
 use crate::server::{Listen, Server, TlsFiles, wait_until};
 use crate::settings::StoreSettings;
-use crate::store::{LOCK, Store};
+use crate::store::{CONFIG, LOCK, Store};
 
 /// Name of the socket in a data folder, or of the file that says where it is.
 const SOCKET: &str = "carrack.sock";
@@ -253,7 +253,7 @@ impl DataFolder {
     }
 
     /// Creates the folder for its owner only, or makes sure that it is one of ours; returns its canonical name.
-    fn prepare(&self) -> Result<Self> {
+    pub(crate) fn prepare(&self) -> Result<Self> {
         let unusable =
             |error| Error::because(Code::Unavailable, self.words("cannot be used"), error);
         match fs::read_dir(&self.0) {
@@ -263,7 +263,7 @@ impl DataFolder {
                     .collect::<io::Result<Vec<_>>>();
                 let names = names.map_err(unusable)?;
                 // The mode is tightened below, which would be rude to somebody's home folder.
-                let may_be_there = |name: &OsString| name == "config.toml" || name == "lost+found";
+                let may_be_there = |name: &OsString| name == CONFIG || name == "lost+found";
                 if !names.iter().any(|name| name == LOCK) && !names.iter().all(may_be_there) {
                     let words = self.words(
                         "is neither empty nor a Carrack data folder; name another with --data",

@@ -2,6 +2,7 @@
 //! here but the shape of an answer.
 
 mod ancestors;
+mod backup;
 mod bounds;
 mod caller;
 mod connection;

@@ -67,11 +67,13 @@ impl Drop for Inner {
 }
 
 /// Folders of the data folder.
-const SEGMENTS: &str = "segments";
+pub(crate) const SEGMENTS: &str = "segments";
 const SEGMENT_EXTENSION: &str = ".cseg";
 /// Name of the lock in a data folder.
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const TMP: &str = "tmp";
+/// Name of the settings' file in a data folder.
+pub(crate) const CONFIG: &str = "config.toml";
 
 impl Store {
     /// Opens the store in a data folder, or creates an empty one, and takes the folder's lock.
@@ -107,7 +109,10 @@ impl Store {
             directory.create_dir(folder).map_err(unusable)?;
         }
         let files = directory.list(SEGMENTS).map_err(unusable)?;
-        let has_segments = files.iter().any(|file| file.ends_with(SEGMENT_EXTENSION));
+        // A file under way counts too: it may be the first of a backup that did not end.
+        let is_under_way = !directory.list(TMP).map_err(unusable)?.is_empty();
+        let has_segments =
+            is_under_way || files.iter().any(|file| file.ends_with(SEGMENT_EXTENSION));
         let catalog = Catalog::open(&directory, has_segments)?;
         let known: Vec<SegmentId> = catalog.segments()?.into_iter().map(|(id, _)| id).collect();
         sweep(&*directory, &files, &known).map_err(unusable)?;

@@ -10,6 +10,7 @@
 //! Environment: `CARRACK_FAULTS=all` takes every step and more crash images instead of a sample; `CARRACK_SEED` and
 //! `CARRACK_ROUNDS` are the random histories' seed and number. `--nocapture` shows what was counted.
 
+mod backups;
 mod crash;
 mod damage;
 mod errors;

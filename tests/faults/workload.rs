@@ -36,6 +36,11 @@ impl Workload {
         }
     }
 
+    /// What comes before alone: for those who bring operations of their own.
+    pub(crate) fn before(name: &'static str, before: impl Into<Vec<Operation>>) -> Self {
+        Self::new(name, before, [])
+    }
+
     /// Makes the disk that the operations start from, and what is on it.
     pub(crate) fn prepare(&self) -> (Mem, Model) {
         let disk = Mem::new();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use capnp_rpc::new_client;
-use carrack_schema::limits::PUSHES_MAX;
+use carrack_schema::limits::{KEEPERS_MAX, PUSHES_MAX};
 use carrack_schema::wire::store_capnp as wire;
 use carrack_store::rpc::Bounds;
 
@@ -89,4 +89,78 @@ fn a_push_that_nobody_acknowledges_ends() {
             world.serves(&honest).await;
         });
     }
+}
+
+/// Takes a copy; the methods behind those that it answers never answer.
+struct Copy {
+    answers: usize,
+}
+
+impl Copy {
+    async fn answer(&self, number: usize) -> capnp::Result<()> {
+        if number >= self.answers {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+impl wire::backup_sink::Server for Copy {
+    async fn file(
+        self: std::rc::Rc<Self>,
+        _params: wire::backup_sink::FileParams,
+        _results: wire::backup_sink::FileResults,
+    ) -> capnp::Result<()> {
+        self.answer(0).await
+    }
+
+    async fn write(
+        self: std::rc::Rc<Self>,
+        _params: wire::backup_sink::WriteParams,
+    ) -> capnp::Result<()> {
+        self.answer(1).await
+    }
+
+    async fn done(
+        self: std::rc::Rc<Self>,
+        _params: wire::backup_sink::DoneParams,
+        _results: wire::backup_sink::DoneResults,
+    ) -> capnp::Result<()> {
+        self.answer(2).await
+    }
+}
+
+async fn back_up(gate: &wire::gate::Client, answers: usize) -> Result<(), String> {
+    let session = gate.login_request().send().pipeline.get_session();
+    let keeper = session.keeper_request().send().pipeline.get_keeper();
+    let mut request = keeper.backup_request();
+    request.get().set_sink(new_client(Copy { answers }));
+    let answer = request.send().promise.await;
+    answer.map(drop).map_err(|error| error.extra)
+}
+
+#[test]
+fn a_backup_that_nobody_acknowledges_ends_and_leaves_its_place() {
+    let bounds = Bounds {
+        push_time: Duration::from_secs(2),
+        ..Bounds::default()
+    };
+    ticking(bounds, async |world| {
+        let (gate, _served) = world.raw();
+        for answers in 0..3 {
+            // As many as may look after the store at once, and one more.
+            let backups = (0..=KEEPERS_MAX).map(|_| back_up(&gate, answers));
+            let mut ended = futures::future::join_all(backups).await;
+            let refused = ended.extract_if(
+                ..,
+                |ended| matches!(ended, Err(words) if words.contains("overloaded: ")),
+            );
+            assert_eq!(refused.count(), 1);
+            for ended in ended {
+                assert!(ended.unwrap_err().contains("not acknowledged"));
+            }
+        }
+        back_up(&gate, 3).await.unwrap();
+        world.serves(&world.honest()).await;
+    });
 }

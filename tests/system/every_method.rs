@@ -14,8 +14,8 @@ use carrack_client::{ImportOptions, ImportOutcome};
 use carrack_schema::Code;
 use carrack_schema::wire::grant_capnp::grant;
 use carrack_schema::wire::store_capnp::{
-    check_watcher, collection, gate, importer, keeper, listener, record_cap, record_sink, repo,
-    session, store,
+    backup_sink, check_watcher, collection, gate, importer, keeper, listener, record_cap,
+    record_sink, repo, session, store,
 };
 use carrack_schema::wire::{grant_capnp, record_capnp};
 use futures::FutureExt;
@@ -48,6 +48,8 @@ enum Kind {
     Leaf,
     /// It gives out another object, whose leaves find out whose handle it was.
     Hop,
+    /// It answers the owner, and no grant whatever that allows.
+    Owner,
     /// It is called without a session.
     Outside,
 }
@@ -79,8 +81,9 @@ macro_rules! row {
 }
 
 /// Interfaces that the client implements: the server calls them.
-const OF_THE_CLIENT: [&str; 5] = [
+const OF_THE_CLIENT: [&str; 6] = [
     "ByteSink",
+    "BackupSink",
     "RecordSink",
     "Progress",
     "CheckWatcher",
@@ -212,6 +215,14 @@ fn rows() -> Vec<Row> {
             keeper_compact
         ),
         row!("Keeper.check", maintain, Denied, Denied, Leaf, keeper_check),
+        row!(
+            "Keeper.backup",
+            maintain,
+            Denied,
+            Denied,
+            Owner,
+            keeper_backup
+        ),
         row!("Grants.issue", grant, Denied, Denied, Leaf, grants_issue),
         row!("Grants.list", grant, Hidden, Hidden, Leaf, grants_list),
         row!("Grants.grant", grant, Free, Free, Hop, grants_grant),
@@ -682,6 +693,37 @@ async fn keeper_check(target: &Target) -> Answer {
     ask!(target, request)
 }
 
+/// Takes a copy, or a part of one.
+struct Copy;
+
+impl backup_sink::Server for Copy {
+    async fn file(
+        self: Rc<Self>,
+        _params: backup_sink::FileParams,
+        _results: backup_sink::FileResults,
+    ) -> capnp::Result<()> {
+        Ok(())
+    }
+
+    async fn write(self: Rc<Self>, _params: backup_sink::WriteParams) -> capnp::Result<()> {
+        Ok(())
+    }
+
+    async fn done(
+        self: Rc<Self>,
+        _params: backup_sink::DoneParams,
+        _results: backup_sink::DoneResults,
+    ) -> capnp::Result<()> {
+        Ok(())
+    }
+}
+
+async fn keeper_backup(target: &Target) -> Answer {
+    let mut request = target.keeper().backup_request();
+    request.get().set_sink(new_client(Copy));
+    ask!(target, request)
+}
+
 async fn grants_issue(target: &Target) -> Answer {
     let mut request = target.grants().issue_request();
     let allowed = Allowed {
@@ -896,6 +938,10 @@ fn what_a_grant_allows_works_and_is_charged() {
         if is_unimplemented(&answer) {
             return;
         }
+        if row.kind == Kind::Owner {
+            assert_eq!(answer.map_err(|error| code(&error)), Err(Code::Denied));
+            return;
+        }
         // The probe is a real one: it gets what it asks for.
         let shown = answer.unwrap_or_else(|error| panic!("{}: {error}", row.method));
         assert!(
@@ -933,7 +979,7 @@ fn a_repo_outside_the_grant_is_out_of_reach() {
 #[test]
 fn a_repo_outside_the_grant_is_out_of_reach_by_its_handle() {
     each_row(async |row| {
-        if row.kind == Kind::Leaf {
+        if matches!(row.kind, Kind::Leaf | Kind::Owner) {
             expect(row, row.repo, &probe(row, Without::RepoByHandle).await.0);
         }
     });
@@ -959,7 +1005,7 @@ fn a_grant_that_was_taken_back_allows_no_method() {
         }
         let expected = match row.kind {
             Kind::Outside => Code::BadCredential,
-            Kind::Leaf | Kind::Hop => Code::Revoked,
+            Kind::Leaf | Kind::Hop | Kind::Owner => Code::Revoked,
         };
         let code = answer.map_err(|error| code(&error));
         assert_eq!(code, Err(expected), "{}", row.method);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use carrack_client::query::Plan;
 use carrack_client::{
-    Error, ImportOptions, PageRequest, Range, Repo, Scope, Selection, Session, Want,
+    BackupPart, Error, ImportOptions, PageRequest, Range, Repo, Scope, Selection, Session, Want,
 };
 use carrack_segment::{Directory, Fs};
 use carrack_store::{ImportRequest, Store, SystemClock};
@@ -403,6 +403,25 @@ fn a_check_is_one_round_trip_and_one_for_each_report() {
 }
 
 #[test]
+fn a_backup_is_one_round_trip_and_one_for_each_file() {
+    with_store(async |store, _| {
+        let line = Line::new(&store, StoreWaits::ForClient(1));
+        let backup = async {
+            let mut backup = line.session.keeper().backup(|_, _| false);
+            let mut files = 0;
+            while let Some(part) = backup.next().await {
+                files += usize::from(matches!(part, BackupPart::File(_)));
+            }
+            (files, backup.done().await.unwrap())
+        };
+        let (trips, (files, report)) = count(backup).await;
+        // The bytes flow, and the last answer comes behind the sink's `done`.
+        assert_eq!((files, report.segments), (2, 1));
+        assert_eq!(trips, 1.0 + files as f64 + 1.0);
+    });
+}
+
+#[test]
 fn absence_takes_no_more() {
     with_store(async |store, _| {
         let record = connect(&store).store().repo("did:plc:no").record("a.b.c/d");
@@ -445,8 +464,11 @@ fn leaves() -> Vec<(String, String)> {
 #[test]
 fn every_leaf_is_in_the_table_and_says_its_count() {
     let mut counted: BTreeSet<_> = rows().iter().map(|row| row.leaf.to_owned()).collect();
-    // Of a check the reports are counted too, which is a test of its own; what a watch tells comes by itself.
-    counted.extend(["Check::next", "Check::done", "Watch::next"].map(str::to_owned));
+    // Of a check the reports are counted too and of a backup the files, which are tests of their own; what a watch tells
+    // comes by itself.
+    let others = ["Check::next", "Check::done", "Backup::next", "Backup::done"];
+    counted.extend(others.map(str::to_owned));
+    counted.insert("Watch::next".to_owned());
     counted.extend(OF_THE_TRANSPORT.map(str::to_owned));
     let leaves = leaves();
     assert!(leaves.len() > 20, "the walk finds them");

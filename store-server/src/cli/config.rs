@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::store_options::StoreOptions;
 use super::{Failure, Result};
+use crate::store::CONFIG;
 
 /// The settings of `carrack serve`; those of the store count for every command that owns the folder.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Config {
 
     /// Reads the file; one that is not there is empty.
     pub(super) fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.toml");
+        let path = folder.join(CONFIG);
         let refused = |error: &dyn std::fmt::Display| {
             Failure::new(
                 Code::InvalidArgument,
@@ -80,7 +81,7 @@ mod tests {
     fn a_file_is_read_and_its_mistakes_are_named() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Config::read(folder.path()).unwrap(), Config::default());
-        let file = folder.path().join("config.toml");
+        let file = folder.path().join(CONFIG);
         std::fs::write(
             &file,
             "listen = ['127.0.0.1:1']\nworkers = 3\nimport_memory_mib = 4\nretention_revs = 5\n\

@@ -115,8 +115,11 @@ struct Named {
 #[derive(Args)]
 struct Revoke {
     /// Their ids
-    #[arg(required = true, value_name = "GRANT")]
+    #[arg(required_unless_present = "all", value_name = "GRANT")]
     grants: Vec<String>,
+    /// All there are, such as those that a restored backup brought back
+    #[arg(long, conflicts_with = "grants")]
+    all: bool,
 }
 
 #[derive(Args)]
@@ -379,19 +382,28 @@ async fn show(door: &mut Door, id: &str, output: &mut Output) -> Result {
 
 async fn take_back(session: &Session, revoke: &Revoke, output: &mut Output) -> Result {
     for id in &revoke.grants {
-        let revoked = session.grants().grant(id).revoke().await;
-        let revoked = revoked.map_err(about(id))?;
-        if output.is_json() {
-            output.object(&json!({"grant": id, "revoked": revoked}))?;
-        } else {
-            let from_it = match revoked {
-                1 => String::new(),
-                more => format!(", with {} made from it", more - 1),
-            };
-            output.line(&format!("revoked {id}{from_it}"))?;
-        }
+        take_back_one(session, id, output).await?;
+    }
+    // The first has the lowest id, so no other that is left is above it; those below go with it.
+    while revoke.all
+        && let Some(first) = session.grants().list("", 1).await?.grants.first()
+    {
+        take_back_one(session, &first.id, output).await?;
     }
     Ok(())
+}
+
+async fn take_back_one(session: &Session, id: &str, output: &mut Output) -> Result {
+    let revoked = session.grants().grant(id).revoke().await;
+    let revoked = revoked.map_err(about(id))?;
+    if output.is_json() {
+        return output.object(&json!({"grant": id, "revoked": revoked}));
+    }
+    let from_it = match revoked {
+        1 => String::new(),
+        more => format!(", with {} made from it", more - 1),
+    };
+    output.line(&format!("revoked {id}{from_it}"))
 }
 
 /// Returns a grant in one line.

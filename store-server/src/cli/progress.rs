@@ -6,7 +6,7 @@ use carrack_client::{CheckPhase, CheckProgress, Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
-/// An import's bar; nothing is drawn when stderr is no terminal.
+/// The bar of an import or a backup; nothing is drawn when stderr is no terminal.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
@@ -16,6 +16,16 @@ impl Bar {
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(name.to_owned());
         Self(bar)
+    }
+
+    /// Says how many bytes are left from here on.
+    pub(super) fn expect(&self, left: u64) {
+        self.0.set_length(self.0.position().saturating_add(left));
+    }
+
+    /// Says that so many more bytes are done with.
+    pub(super) fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
     }
 
     /// Follows the reports until the import is over.

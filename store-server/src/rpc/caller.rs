@@ -237,6 +237,15 @@ impl Session {
         Err(self.denied("all collections", words))
     }
 
+    fn check_owner(&self, why: &str) -> Result<()> {
+        if self.authority.grant().is_none() {
+            return Ok(());
+        }
+        let words =
+            format!("this is for the store's owner alone, on the data folder's socket: {why}");
+        Err(self.denied("the owner", words))
+    }
+
     fn check_all_repos(&self, why: &str) -> Result<()> {
         if self.authority.sees_all_repos() {
             return Ok(());
@@ -292,6 +301,12 @@ impl Call {
     pub(super) fn check_whole_store(&self, why: &str) -> Result<()> {
         self.check_all_collections(why)?;
         self.noting(self.session.check_all_repos(why))
+    }
+
+    /// # Errors
+    /// `denied`, with the reason, to whoever is not the store's owner.
+    pub(super) fn check_owner(&self, why: &str) -> Result<()> {
+        self.noting(self.session.check_owner(why))
     }
 
     /// Notes an error that ends the call.

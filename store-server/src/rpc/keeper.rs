@@ -1,4 +1,4 @@
-//! [`Keeper`]: deleting, compacting, checking. Each call has a thread of its own, for it takes as long as its work.
+//! [`Keeper`]: deleting, compacting, checking, copying. Each call has a thread of its own, for it takes as long as its work.
 //!
 //! A check that nobody waits for any more ends; a deletion or a compaction goes on, for it is whole or absent.
 
@@ -8,8 +8,9 @@ use carrack_schema::limits::FINDINGS_QUEUED_MAX;
 use carrack_schema::names::RepoName;
 use carrack_schema::wire::store_capnp::{Absent, check_report, check_watcher, keeper};
 use carrack_schema::{Code, Did, RecordPath};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
+use super::backup;
 use super::caller::{Call, Caller};
 use super::error::{answer, exception};
 use super::thread::Work;
@@ -36,15 +37,24 @@ impl Keeper {
         name: &str,
         work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<Work<T>> {
-        call.store().check_open()?;
-        let keepers = call.store().inner().keepers.clone();
-        let permit = keepers.try_acquire_owned().map_err(|_| {
-            let words = "as many deletions, compactions and checks run as may at the same time";
-            Error::new(Code::Overloaded, words)
-        })?;
+        let place = place(call)?;
         let store = call.store().clone();
-        Work::start(name, permit, move || work(&store))
+        Work::start(name, place, move || work(&store))
     }
+}
+
+/// Takes a place among the calls that look after the store.
+///
+/// # Errors
+/// `overloaded` if none is free.
+pub(super) fn place(call: &Call) -> Result<OwnedSemaphorePermit> {
+    call.store().check_open()?;
+    let keepers = call.store().inner().keepers.clone();
+    keepers.try_acquire_owned().map_err(|_| {
+        let words =
+            "as many deletions, compactions, checks and backups run as may at the same time";
+        Error::new(Code::Overloaded, words)
+    })
 }
 
 /// Waits for the outcome of a call's work.
@@ -205,6 +215,23 @@ impl keeper::Server for Keeper {
         };
         let checked = call.ended(call.while_allowed(watching).await)?;
         fill(results.get().init_report(), &checked);
+        Ok(())
+    }
+
+    async fn backup(
+        self: Rc<Self>,
+        params: keeper::BackupParams,
+        mut results: keeper::BackupResults,
+    ) -> capnp::Result<()> {
+        let call = answer(|| {
+            let call = self.caller.begin(Operation::Maintain)?;
+            call.does("backup", "");
+            call.check_owner("a backup holds every record, grant and key")?;
+            Ok(call)
+        })?;
+        let sink = params.get()?.get_sink()?;
+        let pushed = call.while_allowed(backup::push(&call, sink)).await;
+        call.ended(pushed)?.fill(results.get().init_report());
         Ok(())
     }
 }

@@ -21,10 +21,12 @@ fn help_is_as_recorded() {
         "stats",
         "delete",
         "check",
+        "backup",
         "compact",
         "inspect",
         "grant",
         "grant create",
+        "grant revoke",
     ] {
         let mut command = bare();
         command.args(subcommand.split_whitespace()).arg("--help");

@@ -1,5 +1,6 @@
 //! The `carrack` command as its user meets it: the real binary, its output, its exit codes.
 
+mod backup;
 mod commands;
 mod crash;
 mod grants;

@@ -1,6 +1,7 @@
 //! The engine without RPC: revisions, merges, deletions and commits of a [`Store`](carrack_store::Store), against models.
 
 mod ancestors;
+mod backups;
 mod chains;
 mod changes;
 mod checks;

@@ -1,0 +1,203 @@
+//! [`BackupFolder`]: a folder that becomes a copy of a store.
+//!
+//! Each file gets its name when it is whole and durable, the catalog last: a folder without one is no store, and is refused as
+//! one. A backup that ended half way may be made again in the same folder, and goes on with the files that are there.
+
+use std::io;
+use std::sync::Arc;
+
+use carrack_schema::Code;
+use carrack_segment::{Directory, File, Lock};
+
+use crate::catalog;
+use crate::error::{Error, Result};
+use crate::store::{CONFIG, LOCK, SEGMENTS, TMP};
+
+/// A folder that becomes a copy of a store. Until [`finish`](Self::finish) has returned it is none.
+pub struct BackupFolder {
+    directory: Arc<dyn Directory>,
+    /// Segment files that the copy has.
+    segments: Vec<String>,
+    writing: Option<Writing>,
+    has_catalog: bool,
+    _lock: Lock,
+}
+
+/// A file under way.
+struct Writing {
+    name: String,
+    temporary: String,
+    file: Box<dyn File>,
+    bytes: u64,
+    written: u64,
+}
+
+impl BackupFolder {
+    /// Takes an empty folder, or one in which a backup ended half way.
+    ///
+    /// # Errors
+    /// `invalidArgument` if it is a store; `overloaded` if another backup is made there; the disk's.
+    pub fn open(directory: Arc<dyn Directory>) -> Result<Self> {
+        let lock = directory.lock(LOCK).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                Error::new(Code::Overloaded, "the folder is held by another process")
+            }
+            _ => unwritable(LOCK, error),
+        })?;
+        let failed = |error| unwritable("the folder", error);
+        let files = directory.list("").map_err(failed)?;
+        if files.iter().any(|file| file == catalog::FILE) {
+            let words = "the folder is a store already; a backup is made into a new folder";
+            return Err(Error::new(Code::InvalidArgument, words));
+        }
+        for folder in [SEGMENTS, TMP] {
+            directory.create_dir(folder).map_err(failed)?;
+        }
+        for file in directory.list(TMP).map_err(failed)? {
+            let name = format!("{TMP}/{file}");
+            directory.unlink(&name).map_err(failed)?;
+        }
+        directory.sync_dir("").map_err(failed)?;
+        Ok(Self {
+            directory,
+            segments: Vec::new(),
+            writing: None,
+            has_catalog: false,
+            _lock: lock,
+        })
+    }
+
+    /// Returns the segment files that are there already, whole, and their lengths.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn segments(&self) -> Result<Vec<(String, u64)>> {
+        let failed = |error| unwritable(SEGMENTS, error);
+        let mut segments = Vec::new();
+        for file in self.directory.list(SEGMENTS).map_err(failed)? {
+            let name = format!("{SEGMENTS}/{file}");
+            let bytes = self.directory.open(&name).and_then(|file| file.len());
+            segments.push((name, bytes.map_err(failed)?));
+        }
+        Ok(segments)
+    }
+
+    /// Takes note of a segment file that is there already.
+    ///
+    /// # Errors
+    /// `invalidArgument` if that is no name of one.
+    pub fn keep(&mut self, name: &str) -> Result<()> {
+        check_segment_name(name)?;
+        self.segments.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Begins the next file, of so many bytes.
+    ///
+    /// # Errors
+    /// `invalidArgument` if a copy has no such file, or the one before is not whole; the disk's.
+    pub fn begin(&mut self, name: &str, bytes: u64) -> Result<()> {
+        self.end()?;
+        if name != catalog::FILE && name != CONFIG {
+            self.keep(name)?;
+        }
+        let temporary = format!("{TMP}/{}", name.rsplit('/').next().unwrap_or(name));
+        let file = self.directory.create(&temporary);
+        self.writing = Some(Writing {
+            file: file.map_err(|error| unwritable(name, error))?,
+            name: name.to_owned(),
+            temporary,
+            bytes,
+            written: 0,
+        });
+        Ok(())
+    }
+
+    /// Writes the next bytes of the file that was begun last.
+    ///
+    /// # Errors
+    /// `invalidArgument` if it has fewer; the disk's.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let writing = self
+            .writing
+            .as_mut()
+            .ok_or_else(|| odd("bytes of no file"))?;
+        let written = writing.written.saturating_add(bytes.len() as u64);
+        if written > writing.bytes {
+            return Err(odd(&format!("more bytes of {} than it has", writing.name)));
+        }
+        writing
+            .file
+            .write_at(bytes, writing.written)
+            .map_err(|error| unwritable(&writing.name, error))?;
+        writing.written = written;
+        Ok(())
+    }
+
+    /// Makes it a store: when this returns it is one, also after a crash. Files that are not in the copy are gone.
+    ///
+    /// # Errors
+    /// `invalidArgument` if the last file is not whole, or it was not the catalog; the disk's.
+    pub fn finish(mut self) -> Result<()> {
+        self.end()?;
+        if !self.has_catalog {
+            return Err(odd("no catalog"));
+        }
+        let failed = |error| unwritable("the folder", error);
+        for (name, _) in self.segments()? {
+            if !self.segments.contains(&name) {
+                self.directory.unlink(&name).map_err(failed)?;
+            }
+        }
+        // Whoever finds a catalog finds all that goes with it, also after a crash.
+        for folder in [SEGMENTS, ""] {
+            self.directory.sync_dir(folder).map_err(failed)?;
+        }
+        self.directory
+            .rename(&format!("{TMP}/{}", catalog::FILE), catalog::FILE)
+            .map_err(failed)?;
+        self.directory.sync_dir("").map_err(failed)
+    }
+
+    /// Ends the file under way: its bytes are durable, and but for the catalog it has its name.
+    fn end(&mut self) -> Result<()> {
+        let Some(writing) = self.writing.take() else {
+            return Ok(());
+        };
+        let name = &writing.name;
+        if writing.written != writing.bytes {
+            return Err(odd(&format!("fewer bytes of {name} than it has")));
+        }
+        let failed = |error| unwritable(name, error);
+        writing.file.sync().map_err(failed)?;
+        if name == catalog::FILE {
+            self.has_catalog = true;
+            return Ok(());
+        }
+        self.has_catalog = false;
+        let renamed = self.directory.rename(&writing.temporary, name);
+        renamed.map_err(failed)
+    }
+}
+
+/// Refuses what is no name of a segment file: it comes from another process, perhaps from another machine.
+fn check_segment_name(name: &str) -> Result<()> {
+    let stem = name
+        .strip_prefix("segments/")
+        .and_then(|file| file.strip_suffix(".cseg"));
+    let is_ulid = stem.is_some_and(|stem| ulid::Ulid::from_string(stem).is_ok());
+    if is_ulid {
+        return Ok(());
+    }
+    Err(odd(&format!("a file named `{}`", name.escape_debug())))
+}
+
+fn odd(what: &str) -> Error {
+    let words = format!("the store sent {what}, which no copy has");
+    Error::new(Code::InvalidArgument, words)
+}
+
+fn unwritable(what: &str, error: io::Error) -> Error {
+    let words = format!("the backup could not be written: {what}");
+    Error::because(Code::Unavailable, words, error)
+}

@@ -1,0 +1,255 @@
+//! `carrack backup`, and the copy in use.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use kit::{Changes, Order};
+use rustix::process::Signal;
+
+use super::serve::Serving;
+use super::{DAMAGED, FAILED, OK, Place, Run, USAGE, command, repo};
+
+/// Runs a command on a copy.
+fn on(folder: &Path, arguments: &[&str]) -> Run {
+    Run::of(command(folder).args(arguments))
+}
+
+#[test]
+fn a_served_store_is_backed_up_and_the_copy_serves_on() {
+    let place = Place::new();
+    let (one, two) = (repo(60, 31), repo(20, 32));
+    let cars = [("a.car", &one), ("b.car", &two)];
+    let [one_car, two_car] = cars.map(|(name, repo)| place.file(name, &repo.car(Order::Pds)));
+    place.run(&["import", &one_car]).ends(OK);
+    std::fs::write(place.data().join("config.toml"), "workers = 1\n").unwrap();
+    let mut serving = Serving::start(&place, &[]);
+    serving.address();
+    let create = [
+        "grant",
+        "create",
+        "--label",
+        "helper",
+        "--repos",
+        "all",
+        "--collections",
+        "all",
+        "--may",
+        "read,list",
+        "--expires",
+        "never",
+    ];
+    let token = place.run(&create).ends(OK);
+    let copy = place.folder.path().join("backups/monday");
+    let backup = place
+        .run(&["backup", copy.to_str().unwrap(), "--json"])
+        .ends(OK);
+    let report = backup.objects().remove(0);
+    assert_eq!(report["segments"], 1);
+    assert_eq!(report["bytesSkipped"], 0);
+    assert_eq!(report["folder"], copy.to_str().unwrap());
+    place.run(&["import", &two_car]).ends(OK);
+    place.run(&["grant", "revoke", "--all"]).ends(OK);
+
+    // The next shares what is there; both are whole, and each is of its moment.
+    let newer = place.folder.path().join("backups/tuesday");
+    let arguments = [
+        "backup",
+        newer.to_str().unwrap(),
+        "--json",
+        "--reuse",
+        copy.to_str().unwrap(),
+    ];
+    let report = place.run(&arguments).ends(OK).objects().remove(0);
+    assert_eq!(report["segments"], 2);
+    assert!(report["bytesSkipped"].as_u64() > Some(0), "{report}");
+    serving.end(Signal::TERM);
+
+    for (folder, repos) in [(&copy, 1), (&newer, 2)] {
+        on(folder, &["check"]).ends(OK);
+        assert_eq!(on(folder, &["repos", "--json"]).objects().len(), repos);
+        let config = std::fs::read_to_string(folder.join("config.toml")).unwrap();
+        assert_eq!(config, "workers = 1\n");
+        let export = on(folder, &["export", one.did.as_str()]).ends(OK);
+        assert!(export.stdout == one.car(Order::PreOrder));
+    }
+    // The older one knows of the grant still, whose token opens it, until all are taken back.
+    assert_eq!(on(&newer, &["grant", "list", "--json"]).objects().len(), 0);
+    let token = place.file("token", &token.stdout);
+    let with_token = |folder: &Path| on(folder, &["--token-file", &token, "repos"]).code;
+    assert_eq!(with_token(&copy), OK);
+    on(&copy, &["grant", "revoke", "--all"]).ends(OK);
+    assert_eq!(with_token(&copy), FAILED);
+}
+
+#[test]
+fn a_backup_goes_into_a_new_folder_only() {
+    let place = Place::new();
+    place
+        .run(&["import", &place.file("a.car", &repo(9, 33).car(Order::Pds))])
+        .ends(OK);
+    let backup = |folder: &Path, more: &[&str]| {
+        place.run(&[&["backup", folder.to_str().unwrap()], more].concat())
+    };
+    // Neither over the store itself, nor over a copy, nor beside somebody's files.
+    let data = place.data();
+    let refused = backup(&data, &[]);
+    assert!(
+        refused.stderr.contains("held by another process"),
+        "{}",
+        refused.stderr
+    );
+    assert_ne!(refused.code, OK);
+    let copy = place.folder.path().join("copy");
+    backup(&copy, &[]).ends(OK);
+    let refused = backup(&copy, &[]).ends(USAGE);
+    assert!(
+        refused.stderr.contains("is a store already"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains(copy.to_str().unwrap()));
+    backup(place.folder.path(), &[]).ends(USAGE);
+    assert!(!place.folder.path().join("lock").exists());
+    // What is to be shared must be a data folder.
+    let new = place.folder.path().join("new");
+    backup(&new, &["--reuse", "/nowhere/at/all"]).ends(USAGE);
+    place.run(&["backup"]).ends(USAGE);
+    on(&new, &["repos"]).ends(OK);
+}
+
+#[test]
+fn an_instant_copy_shares_the_files_of_the_data_folder() {
+    let place = Place::new();
+    place
+        .run(&[
+            "import",
+            &place.file("a.car", &repo(50, 34).car(Order::Pds)),
+        ])
+        .ends(OK);
+    let copy = place.folder.path().join("copy");
+    let data = place.data();
+    let arguments = [
+        "backup",
+        copy.to_str().unwrap(),
+        "--reuse",
+        data.to_str().unwrap(),
+    ];
+    place.run(&arguments).ends(OK);
+    // They part ways: what the one merges or deletes is the other's still.
+    let all = place.run(&["repos", "--json"]).objects();
+    let did = all[0]["did"].as_str().unwrap();
+    place.run(&["delete", did, "--purge", "--yes"]).ends(OK);
+    on(&copy, &["check"]).ends(OK);
+    on(&copy, &["compact", "--cold"]).ends(OK);
+    assert_eq!(on(&copy, &["repos", "--json"]).objects().len(), 1);
+}
+
+#[test]
+fn a_missing_segment_is_named_and_no_copy_is_made() {
+    let place = Place::new();
+    place
+        .run(&["import", &place.file("a.car", &repo(9, 35).car(Order::Pds))])
+        .ends(OK);
+    let segments = std::fs::read_dir(place.data().join("segments")).unwrap();
+    for segment in segments {
+        std::fs::remove_file(segment.unwrap().path()).unwrap();
+    }
+    let copy = place.folder.path().join("copy");
+    let refused = place.run(&["backup", copy.to_str().unwrap()]).ends(DAMAGED);
+    assert!(refused.stderr.contains("segments/"), "{}", refused.stderr);
+    assert!(!copy.join("catalog.redb").exists());
+}
+
+#[test]
+fn a_killed_backup_is_whole_or_none_and_the_next_goes_on() {
+    const KILLS: u32 = 12;
+    let place = Place::new();
+    let mut version = repo(2_000, 36);
+    for seed in 0..3 {
+        place
+            .run(&["import", &place.file("a.car", &version.car(Order::Pds))])
+            .ends(OK);
+        let changes = Changes {
+            added: 900,
+            changed: 500,
+            deleted: 100,
+        };
+        version = version.next_version(&version.random_edits(seed, changes));
+    }
+    let mut serving = Serving::start(&place, &[]);
+    serving.address();
+    let folder = |name: String| place.folder.path().join(name);
+    let start = std::time::Instant::now();
+    place
+        .run(&["backup", folder("first".into()).to_str().unwrap()])
+        .ends(OK);
+    let span = start.elapsed();
+    let (mut whole, mut none) = (0, 0);
+    for kill in 0..KILLS {
+        let copy = folder(format!("copy-{kill}"));
+        let mut backup = command(&place.data())
+            .args(["backup", copy.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Kills are spread over the time that it takes; where each lands does not matter.
+        std::thread::sleep(span * kill / KILLS);
+        backup.kill().unwrap();
+        backup.wait().unwrap();
+        if copy.join("catalog.redb").exists() {
+            whole += 1;
+        } else {
+            none += 1;
+            let has_files =
+                |name| std::fs::read_dir(copy.join(name)).is_ok_and(|files| files.count() > 0);
+            if has_files("segments") || has_files("tmp") {
+                on(&copy, &["repos"]).ends(DAMAGED);
+            }
+            place.run(&["backup", copy.to_str().unwrap()]).ends(OK);
+        }
+        on(&copy, &["check", "--quick"]).ends(OK);
+        assert_eq!(on(&copy, &["repos", "--json"]).objects().len(), 1);
+    }
+    assert_eq!(whole + none, KILLS);
+    assert!(none > 0, "no kill came before the end");
+    // The server goes on as if nobody had come.
+    place.run(&["check"]).ends(OK);
+    serving.end(Signal::TERM);
+    let left: Vec<_> = std::fs::read_dir(place.data().join("tmp"))
+        .unwrap()
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn backups_and_imports_go_on_side_by_side() {
+    let place = Place::new();
+    let mut version = repo(200, 37);
+    place
+        .run(&["import", &place.file("v.car", &version.car(Order::Pds))])
+        .ends(OK);
+    let mut serving = Serving::start(&place, &[]);
+    serving.address();
+    for at in 0..4 {
+        version = version.next_version(&version.random_edits(
+            at,
+            Changes {
+                added: 20,
+                changed: 5,
+                deleted: 5,
+            },
+        ));
+        let car = place.file("v.car", &version.car(Order::Pds));
+        let mut import = command(&place.data())
+            .args(["import", &car])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let copy = place.folder.path().join(format!("copy-{at}"));
+        place.run(&["backup", copy.to_str().unwrap()]).ends(OK);
+        assert!(import.wait().unwrap().success());
+        on(&copy, &["check"]).ends(OK);
+    }
+    serving.end(Signal::TERM);
+}
