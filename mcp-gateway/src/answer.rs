@@ -119,7 +119,7 @@ impl Refusal {
     /// Returns the text a model reads.
     pub fn text(&self) -> String {
         // Both may repeat an argument, which may repeat a record: nothing of it may start a line of its own.
-        let line = |words: &str| quote::shorten(&quote::inline(words), LINE_CHARS_MAX);
+        let line = |words: &str| quote::shorten(words, LINE_CHARS_MAX);
         let mut text = format!(
             "failed: {} ({})\nwhy: {}",
             line(&self.what),

@@ -441,7 +441,7 @@ fn meta(source: &Source, cid: Option<String>) -> MetaObject {
 
 /// Returns a name as it may stand in an error: a hostile one may be megabytes long.
 pub(crate) fn start(text: &str) -> String {
-    quote::shorten(&quote::inline(text), 200)
+    quote::shorten(text, 200)
 }
 
 pub(crate) fn invalid(words: impl Into<String>) -> ErrorData {

@@ -1,5 +1,7 @@
 //! Third-party text on one line, harmless.
 
+use unicode_segmentation::UnicodeSegmentation;
+
 /// Returns a text as it may stand within a line: no line breaks, no invisible or direction-changing characters.
 ///
 /// Line breaks become ` ⏎ `, tabs a space, other characters that a reader could not see (controls, bidirectional
@@ -7,6 +9,12 @@
 /// selectors stay: emoji need them.
 pub fn inline(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    put(text, &mut out);
+    out
+}
+
+/// Adds to a line what [`inline`] makes of a text.
+fn put(text: &str, out: &mut String) {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
@@ -16,11 +24,10 @@ pub fn inline(text: &str) -> String {
                 out.push_str(" ⏎ ");
             }
             '\t' => out.push(' '),
-            c if is_unseen(c) => escape(c, &mut out),
+            c if is_unseen(c) => escape(c, out),
             c => out.push(c),
         }
     }
-    out
 }
 
 /// Returns JSON as it may stand within a line; it stays the same JSON.
@@ -38,12 +45,51 @@ pub fn json(text: &str) -> String {
     out
 }
 
-/// Returns the first `chars_max` characters, and says how many bytes were left out.
-pub fn shorten(text: &str, chars_max: usize) -> String {
-    match text.char_indices().nth(chars_max) {
-        None => text.to_owned(),
-        Some((cut, _)) => format!("{}…(+{} bytes)", &text[..cut], text.len() - cut),
+/// A text as it may stand within a line, or its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// What is shown; of a cut text it says how many bytes were left out.
+    pub text: String,
+    /// Whether something was left out.
+    pub is_cut: bool,
+}
+
+/// Returns a text as [`inline`] does, of a longer one its start and how many bytes of it were left out.
+///
+/// Characters are counted as they are shown. The cut is never within what a reader sees as one character, nor within an
+/// escape; a single one that is longer than all that is left is left out.
+pub fn short(text: &str, chars_max: usize) -> Short {
+    let whole = |text| Short {
+        text,
+        is_cut: false,
+    };
+    // Most texts are short, and need no look at what their characters are.
+    if text.len() <= 4 * chars_max {
+        let shown = inline(text);
+        if shown.len() <= chars_max || shown.chars().count() <= chars_max {
+            return whole(shown);
+        }
     }
+    let mut shown = String::new();
+    for (at, cluster) in text.grapheme_indices(true) {
+        let fits = shown.len();
+        put(cluster, &mut shown);
+        if shown.chars().count() > chars_max {
+            shown.truncate(fits);
+            let left_out = (text.len() - at).to_string();
+            shown.extend(["…(+", &left_out, " bytes)"]);
+            return Short {
+                text: shown,
+                is_cut: true,
+            };
+        }
+    }
+    whole(shown)
+}
+
+/// Returns the text of [`short`], for those to whom the note in it is enough.
+pub fn shorten(text: &str, chars_max: usize) -> String {
+    short(text, chars_max).text
 }
 
 fn is_unseen(c: char) -> bool {
@@ -102,8 +148,46 @@ mod tests {
     }
 
     #[test]
-    fn shortening_counts_what_it_leaves_out() {
-        assert_eq!(shorten("abc", 3), "abc");
-        assert_eq!(shorten("日本語", 2), "日本…(+3 bytes)");
+    fn a_text_is_cut_beyond_its_limit_and_says_by_how_much() {
+        for (c, bytes) in [("x", 1), ("é", 2), ("語", 3), ("🦋", 4)] {
+            let (fits, longer) = (c.repeat(160), c.repeat(161));
+            assert_eq!(shorten(&fits, 160), fits);
+            assert_eq!(shorten(&longer, 160), format!("{fits}…(+{bytes} bytes)"));
+            assert!(!short(&fits, 160).is_cut && short(&longer, 160).is_cut);
+        }
+    }
+
+    /// What a reader sees as one character stays one: letters with their marks, families, flags, line ends, escapes.
+    #[test]
+    fn no_cut_is_within_a_character() {
+        for (cluster, shown, chars) in [
+            ("e\u{301}", "e\u{301}", 2),
+            ("👩‍👩‍👧", "👩‍👩‍👧", 5),
+            ("👍🏽", "👍🏽", 2),
+            ("🇩🇪", "🇩🇪", 2),
+            ("❤️", "❤️", 2),
+            ("\u{1112}\u{1161}\u{11ab}", "\u{1112}\u{1161}\u{11ab}", 3),
+            ("\r\n", " ⏎ ", 3),
+            ("\u{202e}", "\\u202e", 6),
+            ("y\u{e0041}", "y\\udb40\\udc41", 13),
+        ] {
+            // From all of it down to none of it.
+            for left in (0..=chars).rev() {
+                let start = "x".repeat(20);
+                let text = format!("{start}{cluster}");
+                let expected = match left == chars {
+                    true => format!("{start}{shown}"),
+                    false => format!("{start}…(+{} bytes)", cluster.len()),
+                };
+                assert_eq!(shorten(&text, 20 + left), expected, "{cluster:?} {left}");
+            }
+        }
+    }
+
+    /// A single character of any length there is: marks without end.
+    #[test]
+    fn a_character_longer_than_the_limit_is_left_out() {
+        let text = format!("a{}b", "\u{301}".repeat(10_000));
+        assert_eq!(shorten(&text, 160), "…(+20002 bytes)");
     }
 }

@@ -5,36 +5,77 @@
 
 use carrack_schema::{AtUri, Did, Value};
 
-use super::{digest, quote};
+use super::digest::Digest;
+use super::quote;
 
 /// How records are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// One readable line; long texts of unknown types are shortened, and say so.
+    /// One readable line among many: long texts are shortened, and say so.
     Digest,
+    /// The same with a post's text or a profile's whole; those of unknown types are shortened.
+    Whole,
     /// The same, without what it answers, which stands above it.
     Reply,
     /// All of the value as JSON.
     Json,
 }
 
-/// Returns a record's line, without its key.
-pub fn line(collection: &str, value: &Value, style: Style) -> String {
+/// A record's line, without its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The line.
+    pub text: String,
+    /// Whether something of the record was left out of it because it is long.
+    pub is_cut: bool,
+}
+
+impl Line {
+    /// Returns the line of a row that begins with what it is about.
+    #[must_use]
+    pub fn after(self, start: &str) -> Self {
+        Self {
+            text: row(start, &self.text),
+            ..self
+        }
+    }
+
+    /// Makes a line that says all there is to say.
+    pub fn whole(text: String) -> Self {
+        Self {
+            text,
+            is_cut: false,
+        }
+    }
+}
+
+/// Returns a row of what it is about and of a record's line, which starts with `> ` if it is all a third party's.
+pub fn row(start: &str, line: &str) -> String {
+    let joint = if line.starts_with("> ") { " " } else { " · " };
+    format!("{start}{joint}{line}")
+}
+
+/// Returns a record's line.
+pub fn line(collection: &str, value: &Value, style: Style) -> Line {
+    let mut digest = Digest::default();
     let (facts, quoted) = match style {
         Style::Json => (String::new(), json(value)),
-        Style::Digest => digest(collection, value, true),
-        Style::Reply => digest(collection, value, false),
+        _ => self::digest(collection, value, style, &mut digest),
     };
-    match (facts.is_empty(), quoted.is_empty()) {
+    let text = match (facts.is_empty(), quoted.is_empty()) {
         (_, true) => facts,
         (true, false) => format!("> {quoted}"),
         (false, false) => format!("{facts} > {quoted}"),
+    };
+    Line {
+        text,
+        is_cut: digest.is_cut,
     }
 }
 
 /// Returns a value of a record in short, on its own.
 pub fn short(value: &Value) -> String {
-    digest::digest(value)
+    Digest::default().of(value)
 }
 
 fn json(value: &Value) -> String {
@@ -46,40 +87,53 @@ fn json(value: &Value) -> String {
 }
 
 /// Returns the facts, in which nothing is free text, and the third party's words.
-fn digest(collection: &str, value: &Value, names_parent: bool) -> (String, String) {
+fn digest(collection: &str, value: &Value, style: Style, digest: &mut Digest) -> (String, String) {
     let mut facts: Vec<String> = time(value).into_iter().collect();
     let known = match collection {
-        "app.bsky.feed.post" => post(value, names_parent, &mut facts),
+        "app.bsky.feed.post" => post(value, style, &mut facts, digest),
         "app.bsky.feed.like" | "app.bsky.feed.repost" => {
             uri_at(value, &["subject", "uri"]).map(|uri| (facts.push(uri), String::new()).1)
         }
         "app.bsky.graph.follow" | "app.bsky.graph.block" => {
             did_at(value, "subject").map(|did| (facts.push(did), String::new()).1)
         }
-        "app.bsky.actor.profile" => profile(value),
+        "app.bsky.actor.profile" => profile(value, style, digest),
         _ => None,
     };
     // A record that breaks its lexicon still shows all it has.
-    let quoted = known.unwrap_or_else(|| digest::digest(value));
+    let quoted = known.unwrap_or_else(|| digest.of(value));
     (facts.join(" · "), quoted)
 }
 
-fn post(value: &Value, names_parent: bool, facts: &mut Vec<String>) -> Option<String> {
-    let text = value.get("text")?.as_text()?;
-    let mut quoted = quote::inline(text);
-    if names_parent && let Some(parent) = uri_at(value, &["reply", "parent", "uri"]) {
+/// Returns what a record is there to say: in a list no more of it than fits.
+fn words(text: &str, style: Style, digest: &mut Digest) -> String {
+    match style {
+        Style::Digest => digest.text(text),
+        Style::Whole | Style::Reply | Style::Json => quote::inline(text),
+    }
+}
+
+fn post(
+    value: &Value,
+    style: Style,
+    facts: &mut Vec<String>,
+    digest: &mut Digest,
+) -> Option<String> {
+    let mut quoted = words(value.get("text")?.as_text()?, style, digest);
+    if style != Style::Reply
+        && let Some(parent) = uri_at(value, &["reply", "parent", "uri"])
+    {
         facts.push(format!("reply to {parent}"));
     }
     if let Some(embed) = value.get("embed") {
-        self::embed(embed, facts, &mut quoted);
+        self::embed(embed, facts, &mut quoted, digest);
     }
     Some(quoted)
 }
 
-fn embed(embed: &Value, facts: &mut Vec<String>, quoted: &mut String) {
-    let text = |value: &Value, key: &str| {
-        let text = value.get(key).and_then(Value::as_text).unwrap_or_default();
-        quote::shorten(&quote::inline(text), EMBED_CHARS_MAX)
+fn embed(embed: &Value, facts: &mut Vec<String>, quoted: &mut String, digest: &mut Digest) {
+    let mut text = |value: &Value, key: &str| {
+        digest.text(value.get(key).and_then(Value::as_text).unwrap_or_default())
     };
     match embed.get("$type").and_then(Value::as_text) {
         Some("app.bsky.embed.images") => {
@@ -108,7 +162,7 @@ fn embed(embed: &Value, facts: &mut Vec<String>, quoted: &mut String) {
         Some("app.bsky.embed.recordWithMedia") => {
             for part in ["record", "media"] {
                 if let Some(part) = embed.get(part) {
-                    self::embed(part, facts, quoted);
+                    self::embed(part, facts, quoted, digest);
                 }
             }
         }
@@ -116,14 +170,11 @@ fn embed(embed: &Value, facts: &mut Vec<String>, quoted: &mut String) {
     }
 }
 
-/// Longest piece of an embed that is shown, in characters.
-const EMBED_CHARS_MAX: usize = 200;
-
 fn format_note(kind: &str, words: &str) -> String {
     format!(" [{kind}: {words}]")
 }
 
-fn profile(value: &Value) -> Option<String> {
+fn profile(value: &Value, style: Style, digest: &mut Digest) -> Option<String> {
     let text = |key| {
         value
             .get(key)
@@ -134,10 +185,12 @@ fn profile(value: &Value) -> Option<String> {
     if name.is_none() && description.is_none() {
         return None;
     }
-    Some(quote::inline(&match (name, description) {
-        (Some(name), Some(description)) => format!("{name} — {description}"),
-        (one, other) => one.or(other).unwrap_or_default().to_owned(),
-    }))
+    let both: Vec<_> = [name, description]
+        .into_iter()
+        .flatten()
+        .map(|text| words(text, style, digest))
+        .collect();
+    Some(both.join(" — "))
 }
 
 /// Returns `createdAt` if it is a time: the record's own claim, to the second.
@@ -286,7 +339,7 @@ mod tests {
                 "> n=42 · s=\"x\"".to_owned(),
             ),
         ] {
-            assert_eq!(line(collection, &value, Style::Digest), expected);
+            assert_eq!(line(collection, &value, Style::Digest).text, expected);
         }
     }
 
@@ -309,7 +362,7 @@ mod tests {
             ),
             ("app.bsky.actor.profile", map([("x", Value::Null)])),
         ] {
-            let line = line(collection, &value, Style::Digest);
+            let line = line(collection, &value, Style::Digest).text;
             assert!(line.starts_with("> "), "{line}");
             assert!(!line.contains('\n'), "{line}");
         }
@@ -319,8 +372,34 @@ mod tests {
     fn json_is_whole_and_on_one_line() {
         let value = map([("text", text("a\nb\u{2028}"))]);
         assert_eq!(
-            line("app.bsky.feed.post", &value, Style::Json),
+            line("app.bsky.feed.post", &value, Style::Json).text,
             r#"> {"text":"a\nb\u2028"}"#
         );
+    }
+
+    /// In a list: a text of 160 characters is whole, and one of 161 is not; alone and in a thread it always is.
+    #[test]
+    fn a_list_cuts_long_texts_and_knows_it() {
+        for c in ["x", "é", "語", "🦋"] {
+            for (chars, fits) in [(160, true), (161, false)] {
+                let words = c.repeat(chars);
+                let post = map([("text", text(&words))]);
+                let shown = line("app.bsky.feed.post", &post, Style::Digest);
+                let expected = match fits {
+                    true => words.clone(),
+                    false => format!("{}…(+{} bytes)", c.repeat(160), c.len()),
+                };
+                assert_eq!(shown.text, format!("> {expected}"));
+                assert_eq!(shown.is_cut, !fits);
+                let profile = map([("description", text(&words))]);
+                let listed = line("app.bsky.actor.profile", &profile, Style::Digest);
+                assert_eq!(listed, shown);
+                for style in [Style::Whole, Style::Reply] {
+                    let whole = Line::whole(format!("> {words}"));
+                    assert_eq!(line("app.bsky.feed.post", &post, style), whole);
+                    assert_eq!(line("app.bsky.actor.profile", &profile, style), whole);
+                }
+            }
+        }
     }
 }

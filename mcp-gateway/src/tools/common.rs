@@ -16,7 +16,7 @@ use crate::answer::{CANDIDATES_MAX, Refusal};
 use crate::connection::Connection;
 use crate::refs::{Ref, RefError};
 use crate::render::budget::ANSWER_BYTES_MIN;
-use crate::render::record::{self, Style};
+use crate::render::record::{self, Line, Style};
 use crate::render::{frame, quote};
 
 /// Rows a page holds by default. A compact row takes about 200 bytes, so a default answer mostly holds a whole
@@ -214,30 +214,34 @@ pub(crate) fn want(fields: &[String]) -> Want {
 }
 
 /// Returns how to show what was asked for: a projection is what the caller chose, so all of it is shown.
-pub(crate) fn style(format: Format, fields: &[String]) -> Style {
+pub(crate) fn style(compact: Style, format: Format, fields: &[String]) -> Style {
     if format == Format::Full || !fields.is_empty() {
         Style::Json
     } else {
-        Style::Digest
+        compact
     }
 }
 
 /// Returns a record's line without its key.
-pub(crate) fn line(collection: &str, body: &Body, style: Style) -> String {
+pub(crate) fn line(collection: &str, body: &Body, style: Style) -> Line {
     match body {
         Body::Value(value) => record::line(collection, value, style),
-        Body::Undecodable(why) => {
-            format!("no value: {}; its exact bytes are kept", quote::inline(why))
-        }
+        Body::Undecodable(why) => Line::whole(format!(
+            "no value: {}; its exact bytes are kept",
+            quote::inline(why)
+        )),
         // Tools ask for values, so what is left is a record that the store knows of but does not hold.
-        _ => "no value: the archive does not hold this record's block".to_owned(),
+        _ => Line::whole("no value: the archive does not hold this record's block".to_owned()),
     }
 }
 
-/// Returns a row of what it is about and of a record's line, which starts with `> ` if it is all a third party's.
-pub(crate) fn row(start: &str, line: &str) -> String {
-    let joint = if line.starts_with("> ") { " " } else { " · " };
-    format!("{start}{joint}{line}")
+/// What the header of an answer says if a record in it is shown in part.
+pub(crate) const CUT_NOTE: &str =
+    " · cut where …(+n bytes) or a count stands: at_get with format=full shows one whole";
+
+/// Returns that note, if it is needed.
+pub(crate) fn cut_note(is_cut: bool) -> &'static str {
+    if is_cut { CUT_NOTE } else { "" }
 }
 
 /// Returns what stands in place of a record that is larger than the whole budget.

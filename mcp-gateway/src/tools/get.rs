@@ -17,7 +17,7 @@ use crate::answer::{Answer, Refusal};
 use crate::connection::Connection;
 use crate::refs::{Ref, RefError};
 use crate::render::frame::counted;
-use crate::render::record::Style;
+use crate::render::record::{self, Line, Style};
 use crate::render::{Budget, quote};
 use crate::schema;
 
@@ -109,7 +109,7 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
         return Err(nothing_found(connection, asked, &found).await);
     }
     let shown = Shown {
-        style: common::style(arguments.format, &arguments.fields),
+        style: common::style(Style::Whole, arguments.format, &arguments.fields),
         bytes_max,
     };
     Ok(render(asked, &found, shown))
@@ -268,7 +268,7 @@ struct Shown {
 
 fn row(asked: &Asked, found: &Read, shown: Shown) -> Row<Item> {
     let refused = |code: Code, why: &str| Row {
-        line: format!("{} · {why}", quote::inline(&asked.text)),
+        line: Line::whole(format!("{} · {why}", quote::inline(&asked.text))),
         stub: None,
         item: Item {
             r#ref: asked.text.clone(),
@@ -287,7 +287,10 @@ fn row(asked: &Asked, found: &Read, shown: Shown) -> Row<Item> {
         ),
         // Whoever made the call may have it from a record: anybody's words.
         (Err(RefusedRef::Text(RefError::Form(_))), _) => Row {
-            line: format!("unknown: not a reference > {}", quote::inline(&asked.text)),
+            line: Line::whole(format!(
+                "unknown: not a reference > {}",
+                quote::inline(&asked.text)
+            )),
             ..refused(Code::InvalidArgument, "")
         },
         (Err(RefusedRef::NoRecord(_)), _) => refused(
@@ -299,11 +302,11 @@ fn row(asked: &Asked, found: &Read, shown: Shown) -> Row<Item> {
             let cid = record.cid.map(|cid| cid.to_string());
             let start = format!("{uri} · cid {}", cid.as_deref().unwrap_or("unknown"));
             let line = common::line(&record.collection, &record.body, shown.style);
-            let stub = (line.len() > shown.bytes_max / 2)
-                .then(|| common::stub(&uri, line.len(), &record.body));
+            let stub = (line.text.len() > shown.bytes_max / 2)
+                .then(|| common::stub(&uri, line.text.len(), &record.body));
             Row {
-                line: common::row(&start, &line),
-                stub: stub.map(|stub| common::row(&start, &stub)),
+                line: line.after(&start),
+                stub: stub.map(|stub| record::row(&start, &stub)),
                 item: Item {
                     r#ref: uri,
                     cid,
@@ -322,7 +325,8 @@ fn render(asked: &[Asked], found: &[Read], shown: Shown) -> Answer {
         repos,
         ..Output::default()
     };
-    let frame = sources.len() + common::json_bytes(&output) + common::next_bytes(60);
+    let words = common::next_bytes(60) + common::CUT_NOTE.len();
+    let frame = sources.len() + common::json_bytes(&output) + words;
     let rows = asked.iter().zip(found);
     let fitting = rows::fitting(
         Budget::new(shown.bytes_max, frame),
@@ -331,6 +335,7 @@ fn render(asked: &[Asked], found: &[Read], shown: Shown) -> Answer {
     let body = fitting.body();
     output.truncated = fitting.is_cut;
     output.next_ref = fitting.is_cut.then_some(fitting.items.len());
+    let has_cut = fitting.has_cut;
     output.items = fitting.items;
     let records = output
         .items
@@ -345,8 +350,9 @@ fn render(asked: &[Asked], found: &[Read], shown: Shown) -> Answer {
         None => String::new(),
     };
     let header = format!(
-        "{records} of {}{cut}",
-        counted(asked.len() as u64, "record")
+        "{records} of {}{}{cut}",
+        counted(asked.len() as u64, "record"),
+        common::cut_note(has_cut)
     );
     Answer::new(format!("{header}{sources}{body}"), &output)
 }
@@ -382,7 +388,7 @@ mod tests {
             .map(|i| Asked::parse(&format!("at://did:plc:a/app.bsky.feed.post/{i}")))
             .collect();
         let found: Vec<_> = sizes.iter().map(|bytes| found(*bytes)).collect();
-        let style = Style::Digest;
+        let style = Style::Whole;
         render(&asked, &found, Shown { style, bytes_max })
     }
 

@@ -19,6 +19,7 @@ use super::rows::{self, Row};
 use crate::answer::{Answer, Refusal};
 use crate::connection::Connection;
 use crate::render::frame::{count, counted};
+use crate::render::record::Line;
 use crate::render::{Budget, quote};
 use crate::schema;
 
@@ -279,7 +280,7 @@ fn words(info: &GrantInfo) -> String {
     if info.label.is_empty() {
         return line;
     }
-    let label = quote::shorten(&quote::inline(&info.label), LABEL_CHARS_MAX);
+    let label = quote::shorten(&info.label, LABEL_CHARS_MAX);
     format!("{line} > {label}")
 }
 
@@ -324,7 +325,7 @@ fn listed(list: &GrantList) -> Answer {
     let fitting = rows::fitting(
         Budget::new(common::max_bytes_default() as usize, frame),
         list.grants.iter().map(|grant| Row {
-            line: words(grant),
+            line: Line::whole(words(grant)),
             stub: None,
             item: item(grant),
         }),

@@ -17,6 +17,7 @@ use crate::answer::{Answer, Refusal};
 use crate::connection::Connection;
 use crate::render::Budget;
 use crate::render::frame::{count, counted, provenance};
+use crate::render::record;
 use crate::schema;
 
 pub(crate) const NAME: &str = "at_list";
@@ -161,6 +162,7 @@ async fn no_collection(
 /// A record's line and item.
 struct Row {
     line: String,
+    is_cut: bool,
     item: Item,
 }
 
@@ -185,7 +187,8 @@ fn rows(listing: &Listing, page: &Page) -> Vec<Row> {
         };
         let line = common::line(collection, &record.body, listing.style);
         let mut row = Row {
-            line: common::row(&key, &line),
+            line: record::row(&key, &line.text),
+            is_cut: line.is_cut,
             item: Item {
                 collection: listing.collection.is_none().then(|| collection.clone()),
                 rkey: record.rkey.clone(),
@@ -193,7 +196,8 @@ fn rows(listing: &Listing, page: &Page) -> Vec<Row> {
         };
         if row.cost() > whole {
             let uri = format!("at://{}/{collection}/{}", listing.did, record.rkey);
-            row.line = common::row(&key, &common::stub(&uri, line.len(), &record.body));
+            row.line = record::row(&key, &common::stub(&uri, line.text.len(), &record.body));
+            row.is_cut = false;
         }
         row
     };
@@ -212,7 +216,8 @@ fn frame_bytes(listing: &Listing, page: &Page) -> usize {
         .map(|record| record.rkey.len() + record.collection.len() + 1);
     // The cursor's seal and revision, and the key, in base64.
     let cursor = 4 + (24 + keys.max().unwrap_or(0)).div_ceil(3) * 4;
-    let header = listing.uri().len() + provenance(&page.source).len() + HEADER_WORDS_BYTES;
+    let names = listing.uri().len() + provenance(&page.source).len();
+    let header = names + common::CUT_NOTE.len() + HEADER_WORDS_BYTES;
     let moved = page.moved_from.as_ref().map_or(0, |_| MOVED_NOTE_BYTES);
     let frame = common::json_bytes(&Output {
         did: listing.did.clone(),
@@ -285,6 +290,7 @@ fn render(
     text.push_str(&listing.uri());
     text.push_str("/ · ");
     text.push_str(&provenance(&page.source));
+    text.push_str(common::cut_note(rows.iter().any(|row| row.is_cut)));
     text.push_str(&common::next_note(output.next.as_deref(), output.truncated));
     if let Some(rev) = &page.moved_from {
         text.push_str("\nnote: the repo moved from rev ");

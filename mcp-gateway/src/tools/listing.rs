@@ -100,7 +100,7 @@ impl Listing {
             range,
             limit: common::limit(arguments.limit)?,
             bytes_max: common::max_bytes(arguments.max_bytes)?,
-            style: common::style(arguments.format, &arguments.fields),
+            style: common::style(Style::Digest, arguments.format, &arguments.fields),
             fields: arguments.fields.clone(),
             rev: arguments.rev.clone(),
             filtered,

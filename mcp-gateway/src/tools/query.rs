@@ -17,7 +17,7 @@ use crate::answer::{Answer, Refusal};
 use crate::connection::Connection;
 use crate::refs::{Ref, RefError};
 use crate::render::frame::{count, counted};
-use crate::render::record::Style;
+use crate::render::record::{self, Line, Style};
 use crate::render::{Budget, quote};
 use crate::schema;
 
@@ -239,7 +239,8 @@ fn render(plan: &Plan, answered: &Answered, shown: Shown) -> Answer {
     let (sources, repos) = rows::provenance(named);
     output.repos = repos;
     let facts = facts(plan, answered);
-    let frame = sources.len() + facts.len() + common::json_bytes(&output) + FRAME_WORDS_BYTES;
+    let frame = sources.len() + facts.len() + common::json_bytes(&output);
+    let frame = frame + common::CUT_NOTE.len() + FRAME_WORDS_BYTES;
     let all = answered.rows.iter();
     let fitting = rows::fitting(
         Budget::new(shown.bytes_max, frame),
@@ -259,6 +260,7 @@ fn render(plan: &Plan, answered: &Answered, shown: Shown) -> Answer {
             " more came; a project step with fewer paths, or max_bytes, shows them",
         ]);
     }
+    text.push_str(common::cut_note(fitting.has_cut));
     text.push_str(" · ");
     text.push_str(&ended(answered.ended, shown.limit));
     text.push_str(&facts);
@@ -331,7 +333,7 @@ fn facts(plan: &Plan, answered: &Answered) -> String {
         counted(u64::from(answered.repos), "repo")
     );
     for missing in answered.absent.iter().take(ABSENT_MAX) {
-        let did = quote::shorten(&quote::inline(&missing.repo), NAME_CHARS_MAX);
+        let did = quote::shorten(&missing.repo, NAME_CHARS_MAX);
         let (step, hop) = (missing.step.to_string(), missing.hop.to_string());
         facts.extend(["\n[not archived] step ", &step, ": ", &did, ": ", &hop]);
     }
@@ -369,13 +371,13 @@ fn row(answered: &Answered, row: &carrack_client::query::Row, shown: Shown) -> R
     let count = (row.count > 0).then_some(row.count);
     let times = count.map_or(String::new(), |count| format!("{}× ", self::count(count)));
     let plain = |line: String, item: Item| Row {
-        line,
+        line: Line::whole(line),
         stub: None,
         item: Item { count, ..item },
     };
     match &row.what {
         What::Count => Row {
-            line: self::count(row.count),
+            line: Line::whole(self::count(row.count)),
             stub: None,
             item: Item {
                 count: Some(row.count),
@@ -396,10 +398,7 @@ fn row(answered: &Answered, row: &carrack_client::query::Row, shown: Shown) -> R
         What::Absent { uri, hop } => {
             let name = match uri.parse::<AtUri>() {
                 Ok(uri) => format!("{uri} · [not archived] {hop}"),
-                Err(_) => format!(
-                    "[not archived] > {}",
-                    quote::shorten(&quote::inline(uri), NAME_CHARS_MAX)
-                ),
+                Err(_) => format!("[not archived] > {}", quote::shorten(uri, NAME_CHARS_MAX)),
             };
             let item = Item {
                 uri: uri.parse::<AtUri>().ok().map(|uri| uri.to_string()),
@@ -416,12 +415,12 @@ fn row(answered: &Answered, row: &carrack_client::query::Row, shown: Shown) -> R
             };
             let (line, stub) = match &record.body {
                 // Its name was all that the plan asked for.
-                carrack_client::Body::None => (start, None),
+                carrack_client::Body::None => (Line::whole(start), None),
                 body => {
                     let line = common::line(&record.collection, body, shown.style);
-                    let stub = (line.len() > shown.bytes_max / 2)
-                        .then(|| common::row(&start, &common::stub(&uri, line.len(), body)));
-                    (common::row(&start, &line), stub)
+                    let stub = (line.text.len() > shown.bytes_max / 2)
+                        .then(|| record::row(&start, &common::stub(&uri, line.text.len(), body)));
+                    (line.after(&start), stub)
                 }
             };
             Row {
@@ -442,18 +441,18 @@ const VALUE_CHARS_MAX: usize = 160;
 
 /// Returns a group's value as it stands in a line, where only a name or a number is a fact, and as it is alone.
 fn value_line(value: &Value) -> (String, String) {
-    let short = |text: &str| quote::shorten(&quote::inline(text), VALUE_CHARS_MAX);
+    let short = |text: &str| quote::shorten(text, VALUE_CHARS_MAX);
     match value {
         Value::Text(text) if text.parse::<AtUri>().is_ok() || text.parse::<Did>().is_ok() => {
             (text.clone(), text.clone())
         }
         Value::Text(text) => (format!("> {}", short(text)), short(text)),
         Value::Int(_) | Value::Bool(_) | Value::Null | Value::Link(_) => {
-            let text = crate::render::record::short(value);
+            let text = record::short(value);
             (text.clone(), text)
         }
         other => {
-            let text = short(&crate::render::record::short(other));
+            let text = short(&record::short(other));
             (format!("> {text}"), text)
         }
     }

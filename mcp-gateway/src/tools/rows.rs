@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::common;
 use crate::render::Budget;
+use crate::render::record::Line;
 
 /// A line of an answer and what stands for it in the structured half.
 pub(super) struct Row<I> {
-    pub(super) line: String,
+    pub(super) line: Line,
     /// The line to show if the other is larger than a whole answer, which only a long one can be.
     pub(super) stub: Option<String>,
     pub(super) item: I,
@@ -19,6 +20,8 @@ pub(super) struct Row<I> {
 pub(super) struct Fitting<I> {
     /// Their lines, in the order of the rows.
     pub(super) lines: Vec<String>,
+    /// Some of them show a record in part.
+    pub(super) has_cut: bool,
     pub(super) items: Vec<I>,
     /// There are more rows than fit.
     pub(super) is_cut: bool,
@@ -27,7 +30,7 @@ pub(super) struct Fitting<I> {
 impl<I: Serialize> Row<I> {
     /// Returns the bytes it takes: the line and its end, the item and its comma.
     fn cost(&self) -> usize {
-        self.line.len() + common::json_bytes(&self.item) + 2
+        self.line.text.len() + common::json_bytes(&self.item) + 2
     }
 }
 
@@ -39,6 +42,7 @@ pub(super) fn fitting<I: Serialize>(
     let whole = budget.left();
     let mut fitting = Fitting {
         lines: Vec::new(),
+        has_cut: false,
         items: Vec::new(),
         is_cut: false,
     };
@@ -46,13 +50,14 @@ pub(super) fn fitting<I: Serialize>(
         if row.cost() > whole
             && let Some(stub) = row.stub.take()
         {
-            row.line = stub;
+            row.line = Line::whole(stub);
         }
         if !budget.take(row.cost()) && !fitting.items.is_empty() {
             fitting.is_cut = true;
             break;
         }
-        fitting.lines.push(row.line);
+        fitting.has_cut |= row.line.is_cut;
+        fitting.lines.push(row.line.text);
         fitting.items.push(row.item);
     }
     fitting

@@ -15,7 +15,7 @@ use super::rows::{self, RepoItem, Row};
 use crate::answer::{Answer, Refusal};
 use crate::connection::Connection;
 use crate::render::frame::counted;
-use crate::render::record::Style;
+use crate::render::record::{self, Style};
 use crate::render::{Budget, quote};
 use crate::schema;
 
@@ -97,10 +97,7 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
             Refusal::new(Code::InvalidArgument, what, "it names no post").example("at_list", &call),
         );
     }
-    let style = match common::style(arguments.format, &arguments.fields) {
-        Style::Digest => Style::Reply,
-        style => style,
-    };
+    let style = common::style(Style::Reply, arguments.format, &arguments.fields);
     let (uri, up, want) = (&reference.0, arguments.up, common::want(&arguments.fields));
     let want = &want;
     let read = |store: Store| async move { read(&store, uri, up, want).await };
@@ -169,6 +166,7 @@ fn render(uri: &AtUri, post: &Post, ancestors: &Ancestors, shown: Shown) -> Answ
         + above.as_ref().map_or(0, String::len)
         + common::json_bytes(&output)
         + common::next_bytes(names.unwrap_or(0))
+        + common::CUT_NOTE.len()
         + FRAME_WORDS_BYTES;
     let rows = posts.iter().enumerate();
     let fitting = rows::fitting(
@@ -177,6 +175,7 @@ fn render(uri: &AtUri, post: &Post, ancestors: &Ancestors, shown: Shown) -> Answ
     );
     let shown_above = fitting.items.len().saturating_sub(1) as u64;
     let mut text = format!("{} above {uri}", counted(shown_above, "post"));
+    text.push_str(common::cut_note(fitting.has_cut));
     output.truncated = fitting.is_cut;
     let top = fitting.items.last().map(|item| item.uri.clone());
     if fitting.is_cut || ancestors.end == AncestorsEnd::Max {
@@ -227,7 +226,7 @@ fn above(end: &AncestorsEnd) -> Option<String> {
             Ok(uri) => format!("[not archived] {uri}"),
             Err(_) => format!(
                 "[not archived] > {}",
-                quote::shorten(&quote::inline(text), MISSING_CHARS_MAX)
+                quote::shorten(text, MISSING_CHARS_MAX)
             ),
         }),
         AncestorsEnd::Loop => Some("[the topmost post answers one below it]".to_owned()),
@@ -250,10 +249,10 @@ fn row(up: usize, post: &Post, shown: Shown) -> Row<Item> {
         up => format!("-{up} {uri}"),
     };
     let line = common::line(&record.collection, &record.body, shown.style);
-    let stub = (line.len() > shown.bytes_max / 2)
-        .then(|| common::row(&start, &common::stub(&uri, line.len(), &record.body)));
+    let stub = (line.text.len() > shown.bytes_max / 2)
+        .then(|| record::row(&start, &common::stub(&uri, line.text.len(), &record.body)));
     Row {
-        line: common::row(&start, &line),
+        line: line.after(&start),
         stub,
         item: Item { uri },
     }

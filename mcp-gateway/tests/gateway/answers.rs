@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use kit::RepoSpec;
+use kit::cbor::Value as Cbor;
 use serde_json::{Value, json};
 
 use crate::kit::{ACTOR, Agent, FRIEND, address, folder, redact, text};
@@ -299,4 +301,69 @@ fn an_empty_archive_says_so() {
     let mut gateway = Agent::start(data.path(), &[]);
     let text = gateway.text("at_overview", json!({}));
     assert!(text.starts_with("none: the archive is empty"), "{text}");
+}
+
+/// A post as long as a list shows whole, and one that is a character longer: of letters, of emoji that are several
+/// characters to a computer. What the answer says about the rest is a call that gives it.
+#[test]
+fn a_list_cuts_texts_at_160_characters_and_says_how_to_get_the_rest() {
+    let family = "👩‍👩‍👧";
+    let texts = [
+        ("fits1", "x".repeat(160)),
+        ("fits2", "語".repeat(160)),
+        ("fits3", format!("{}{family}", "x".repeat(155))),
+        ("long1", "x".repeat(161)),
+        ("long2", "語".repeat(161)),
+        // The family has five characters, of which four would still fit.
+        ("long3", format!("{}{family}", "x".repeat(156))),
+        ("long4", format!("{}\u{e9}e\u{301}", "x".repeat(159))),
+    ];
+    let extra = texts.iter().map(|(key, text)| {
+        let value = Cbor::map([
+            ("$type", Cbor::text("app.bsky.feed.post")),
+            ("text", Cbor::text(text)),
+        ]);
+        (format!("app.bsky.feed.post/{key}"), value.encode())
+    });
+    let repo = RepoSpec {
+        records: 0,
+        extra: extra.collect(),
+        ..RepoSpec::default()
+    };
+    let data = folder();
+    let mut gateway = Agent::start(data.path(), &[]);
+    let did = crate::resources::import(&mut gateway, &repo.build());
+    let posts = json!({ "actor": did, "collection": "app.bsky.feed.post", "order": "oldest" });
+    let note = "cut where …(+n bytes) or a count stands: at_get with format=full shows one whole";
+    let fitting =
+        json!({ "rkey_prefix": "fits", "actor": did, "collection": "app.bsky.feed.post" });
+    assert!(!gateway.text("at_list", fitting).contains(note));
+    let list = json!({ "list": { "repo": did, "collection": "app.bsky.feed.post" } });
+    for listed in [
+        gateway.text("at_list", posts),
+        gateway.text("at_query", json!({ "steps": [list] })),
+    ] {
+        assert_eq!(listed.matches(note).count(), 1, "{listed}");
+        for (key, text) in &texts {
+            let row = listed.lines().find(|line| line.contains(key)).unwrap();
+            let (_, shown) = row.split_once("> ").unwrap();
+            match shown.split_once("…(+") {
+                None => assert_eq!(shown, text, "{key}"),
+                Some((start, rest)) => {
+                    let left_out = rest.strip_suffix(" bytes)").unwrap();
+                    assert_eq!(start.len() + left_out.parse::<usize>().unwrap(), text.len());
+                    let chars = if *key == "long3" { 156 } else { 160 };
+                    assert_eq!(start.chars().count(), chars, "{key}");
+                }
+            }
+            assert_eq!(shown == text, key.starts_with("fits"), "{row}");
+            let uri = format!("at://{did}/app.bsky.feed.post/{key}");
+            let compact = gateway.text("at_get", json!({ "refs": [uri] }));
+            assert!(compact.ends_with(&format!("> {text}")), "{compact}");
+            let thread = gateway.text("at_thread", json!({ "uri": uri }));
+            assert!(thread.ends_with(&format!("> {text}")), "{thread}");
+            let full = gateway.text("at_get", json!({ "refs": [uri], "format": "full" }));
+            assert!(full.contains(&format!("\"text\":\"{text}\"")), "{full}");
+        }
+    }
 }

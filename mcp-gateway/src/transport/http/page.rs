@@ -77,7 +77,7 @@ pub(super) fn html(status: &Status) -> String {
 /// Returns other people's words as they may stand in HTML, between tags or in quotes.
 fn text(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
-    for c in quote::inline(&quote::shorten(words, WORDS_CHARS_MAX)).chars() {
+    for c in quote::shorten(words, WORDS_CHARS_MAX).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
