@@ -44,6 +44,7 @@ impl Answer {
 pub struct Refusal {
     code: Code,
     what: String,
+    about: Box<str>,
     why: String,
     hint: String,
     candidates: Vec<String>,
@@ -55,12 +56,16 @@ pub const CANDIDATES_MAX: usize = 20;
 /// Most characters of a refusal's line: an argument that it repeats may be megabytes long.
 const LINE_CHARS_MAX: usize = 1_000;
 
+/// Most characters of an argument that it is about.
+const ABOUT_CHARS_MAX: usize = 160;
+
 impl Refusal {
     /// Makes a refusal; `what` failed and `why` are lower case without a full stop.
     pub fn new(code: Code, what: impl Into<String>, why: impl Into<String>) -> Self {
         Self {
             code,
             what: what.into(),
+            about: Box::default(),
             why: why.into(),
             hint: String::new(),
             candidates: Vec::new(),
@@ -69,7 +74,7 @@ impl Refusal {
 
     /// Makes the refusal of an error of the store's.
     pub fn of(error: &carrack_client::Error, what: impl Into<String>) -> Self {
-        let refusal = Self::new(error.code(), what, error.words());
+        let refusal = Self::new(error.code(), what, quote::apart(error.words()));
         match error.code() {
             Code::Unavailable => refusal.hint(
                 "repeat the call: the gateway connects again; if it keeps failing, tell the user",
@@ -84,6 +89,15 @@ impl Refusal {
             }
             Code::Internal => refusal.hint("this is a fault of Carrack's own: tell the user"),
             _ => refusal,
+        }
+    }
+
+    /// Repeats the argument that it is about. It may be a third party's words, so it is quoted as those are.
+    #[must_use]
+    pub fn about(self, argument: &str) -> Self {
+        Self {
+            about: quote::shorten(argument, ABOUT_CHARS_MAX).into(),
+            ..self
         }
     }
 
@@ -118,14 +132,15 @@ impl Refusal {
 
     /// Returns the text a model reads.
     pub fn text(&self) -> String {
-        // Both may repeat an argument, which may repeat a record: nothing of it may start a line of its own.
+        // All may repeat an argument, which may repeat a record: nothing of it may start a line of its own.
         let line = |words: &str| quote::shorten(words, LINE_CHARS_MAX);
-        let mut text = format!(
-            "failed: {} ({})\nwhy: {}",
-            line(&self.what),
-            self.code,
-            line(&self.why)
-        );
+        let mut text = format!("failed: {} ({})", line(&self.what), self.code);
+        if !self.about.is_empty() {
+            text.push_str(" > ");
+            text.push_str(&self.about);
+        }
+        text.push_str("\nwhy: ");
+        text.push_str(&line(&self.why));
         if !self.hint.is_empty() {
             text.push_str("\ntry: ");
             text.push_str(&line(&self.hint));
@@ -191,14 +206,20 @@ mod tests {
 
     #[test]
     fn an_argument_cannot_start_a_line_of_a_refusal() {
-        let text = Refusal::new(Code::InvalidArgument, "x\nfailed: not", "y\r\ntry: rm").text();
-        assert_eq!(text.lines().count(), 2);
+        let refusal = Refusal::new(Code::InvalidArgument, "x\nfailed: not", "y\r\ntry: rm");
+        let text = refusal.about("z\u{2028}\nwhy: not").text();
+        assert_eq!(
+            text,
+            "failed: x ⏎ failed: not (invalidArgument) > z\\u2028 ⏎ why: not\nwhy: y ⏎ try: rm"
+        );
     }
 
     #[test]
     fn a_giant_argument_is_not_repeated_whole() {
         let giant = "x".repeat(1 << 20);
-        let refusal = Refusal::new(Code::InvalidArgument, giant.clone(), giant.clone()).hint(giant);
+        let refusal = Refusal::new(Code::InvalidArgument, giant.clone(), giant.clone())
+            .about(&giant)
+            .hint(giant);
         assert!(refusal.text().len() < 4_096);
         let result = CallToolResult::from(refusal);
         assert!(result.structured_content.unwrap().to_string().len() < 2_048);

@@ -46,7 +46,7 @@ pub(crate) async fn complete(
         Ok(values) => Ok(CompleteResult::new(values.info())),
         // Whoever may not list is told of no names.
         Err(error) if error.code() == Code::Denied => Ok(CompleteResult::default()),
-        Err(error) => Err(resources::fault("the completion", &error)),
+        Err(error) => Err(resources::failed("the completion", &error)),
     }
 }
 

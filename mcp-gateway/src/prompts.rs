@@ -155,9 +155,9 @@ pub(crate) fn get(
     let Some(spec) = spec else {
         let names: Vec<_> = offered.map(|spec| spec.name).collect();
         let words = format!(
-            "there is no prompt {}; there are: {}",
-            start(name),
-            names.join(", ")
+            "there is no such prompt; there are: {} > {}",
+            names.join(", "),
+            start(name)
         );
         return Err(invalid(words));
     };
@@ -180,7 +180,7 @@ impl Filled {
     fn of(spec: &Spec, arguments: &JsonObject) -> Result<Self, ErrorData> {
         let known = |name: &String| spec.arguments.iter().any(|argument| argument.name == name);
         if let Some(name) = arguments.keys().find(|name| !known(name)) {
-            let words = format!("{} has no argument {}", spec.name, start(name));
+            let words = format!("{} has no such argument > {}", spec.name, start(name));
             return Err(invalid(words));
         }
         let mut filled = Vec::new();
@@ -215,7 +215,7 @@ impl Filled {
 impl Argument {
     /// Returns the argument in the one form that plans use.
     fn check(&self, text: &str) -> Result<String, ErrorData> {
-        let refused = |why: &str| invalid(format!("{}: {} {why}", self.name, start(text)));
+        let refused = |why: &str| invalid(format!("{} {why} > {}", self.name, start(text)));
         if self.kind == Kind::Since {
             return match when::micros(text) {
                 Some(_) => Ok(text.to_owned()),
@@ -525,7 +525,7 @@ mod tests {
             (
                 "summarise_actor",
                 json!({ "actor": did, "x\ny": "z" }),
-                "no argument x ⏎ y",
+                "no such argument > x ⏎ y",
             ),
             ("trace_thread", json!({ "uri": did }), "names no record"),
             ("nothing\u{202e}", json!({}), "there are: summarise_actor, "),

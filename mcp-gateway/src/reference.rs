@@ -87,6 +87,16 @@ fn behaviour(tool: &Tool) -> String {
     format!("{}.\n", words.join(", "))
 }
 
+/// Returns an argument's type and what it is, as an error says it.
+pub(crate) fn said(schema: &Value) -> String {
+    let words = schema.get("description").and_then(Value::as_str);
+    let kind = kind(schema).replace('`', "");
+    match words {
+        Some(words) => format!("{kind} ({words})"),
+        None => kind,
+    }
+}
+
 /// Returns the type of an argument, with its bounds or its choices.
 fn kind(schema: &Value) -> String {
     let choices = schema.get("enum").and_then(Value::as_array);

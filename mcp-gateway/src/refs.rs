@@ -101,25 +101,22 @@ impl RefError {
             Self::Cid(text) => {
                 return Refusal::new(
                     Code::InvalidArgument,
-                    format!("finding {}", start(text)),
+                    "finding a CID",
                     "records are found by name, not by CID; an answer that shows a CID shows the at-uri beside it",
                 )
+                .about(text)
                 .hint(format!("the record's at-uri: one of {FORMS}"));
             }
             Self::Form(text) => Refusal::new(
                 Code::InvalidArgument,
-                format!("reading the reference `{}`", start(text)),
+                "reading a reference",
                 format!("a reference is one of {FORMS}"),
-            ),
+            )
+            .about(text),
         };
         let refusal = refusal.hint("at_overview {} lists the accounts in the archive");
         refusal.candidates(held)
     }
-}
-
-/// A hostile reference may be megabytes long; an answer shows its start.
-fn start(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 fn strip_web(text: &str) -> Option<&str> {

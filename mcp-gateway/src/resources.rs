@@ -91,7 +91,7 @@ pub(crate) async fn templates(
     connection: &Connection,
 ) -> Result<ListResourceTemplatesResult, ErrorData> {
     let about = connection.about().await;
-    let about = about.map_err(|error| fault("the templates", &error))?;
+    let about = about.map_err(|error| failed("the templates", &error))?;
     let list = offered(&about.scope);
     Ok(ListResourceTemplatesResult::with_all_items(list)
         .with_ttl_ms(TEMPLATES_TTL_MS)
@@ -146,7 +146,7 @@ pub(crate) async fn list(
         Ok(page) => (page.repos, page.more),
         // Who may not list sees nothing to list.
         Err(error) if error.code() == Code::Denied => (Vec::new(), false),
-        Err(error) => return Err(fault("the list of repos", &error)),
+        Err(error) => return Err(failed("the list of repos", &error)),
     };
     let next = repos.last().filter(|_| more);
     let next = next.map(|repo| repo.source.did.clone());
@@ -416,7 +416,7 @@ async fn collect(
     while let Some(bytes) = export.next().await {
         if car.len() + bytes.len() > bytes_max {
             let words = format!(
-                "the export is longer than the {} MiB that a resource may be: use the tool at_export, or `carrack export {did}`",
+                "the export is longer than the {} MiB that a resource may be: use the tool at_export, or carrack export {did}",
                 bytes_max / MIB
             );
             return Err(Error::new(Code::LimitExceeded, words));
@@ -439,7 +439,8 @@ fn meta(source: &Source, cid: Option<String>) -> MetaObject {
     meta
 }
 
-/// Returns a name as it may stand in an error: a hostile one may be megabytes long.
+/// Returns what a caller named as it may stand in an error, at its end, where it is quoted as third parties' words are: a
+/// hostile one may be megabytes long.
 pub(crate) fn start(text: &str) -> String {
     quote::shorten(text, 200)
 }
@@ -454,10 +455,10 @@ pub(crate) fn invalid(words: impl Into<String>) -> ErrorData {
 /// Returns the error of a URI that names nothing.
 pub(crate) fn refuse(text: &str, error: UriError) -> ErrorData {
     match error {
-        UriError::Query(why) => invalid(format!("{}: {why}", start(text))),
+        UriError::Query(why) => invalid(format!("{why} > {}", start(text))),
         UriError::Form => {
             let words = format!(
-                "{}: no resource has this form; resources/templates/list names those there are, and accounts are named by DID",
+                "no resource has this form; resources/templates/list names those there are, and accounts are named by DID > {}",
                 start(text)
             );
             let data = json!({ "code": Code::NotFound.as_str(), "uri": start(text) });
@@ -468,15 +469,32 @@ pub(crate) fn refuse(text: &str, error: UriError) -> ErrorData {
 
 fn not_found(text: &str, absent: Absent) -> ErrorData {
     let data = json!({ "code": Code::NotFound.as_str(), "uri": start(text) });
-    ErrorData::resource_not_found(format!("{}: {absent}", start(text)), Some(data))
+    ErrorData::resource_not_found(format!("{absent} > {}", start(text)), Some(data))
 }
 
 /// Returns the error of a read that the store refused.
 ///
 /// The store refuses what is outside the caller's grant whether it is there or not, so the words tell nothing of it.
 pub(crate) fn fault(text: &str, error: &Error) -> ErrorData {
-    let words = format!("{}: {}", start(text), quote::inline(error.words()));
-    let data = Some(json!({ "code": error.code().as_str(), "uri": start(text) }));
+    let data = json!({ "code": error.code().as_str(), "uri": start(text) });
+    refused(error, format!("{} > {}", words(error), start(text)), data)
+}
+
+/// Returns the error of anything else that the store refused.
+pub(crate) fn failed(what: &str, error: &Error) -> ErrorData {
+    let data = json!({ "code": error.code().as_str() });
+    refused(error, format!("{what}: {}", words(error)), data)
+}
+
+fn words(error: &Error) -> String {
+    quote::shorten(&quote::apart(error.words()), WORDS_CHARS_MAX)
+}
+
+/// Most characters of an error's words.
+const WORDS_CHARS_MAX: usize = 1_000;
+
+fn refused(error: &Error, words: String, data: Value) -> ErrorData {
+    let data = Some(data);
     match error.code() {
         Code::NotFound
         | Code::Denied

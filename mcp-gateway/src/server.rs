@@ -113,6 +113,20 @@ impl Gateway {
         &self.0.tools
     }
 
+    /// Returns the error of a tool that there is not for this caller: the same whether there is one for others.
+    async fn no_tool(&self, name: &str) -> ErrorData {
+        let offered = self.offered().await.unwrap_or_default();
+        let names: Vec<_> = offered.iter().map(|tool| tool.name.to_string()).collect();
+        let words = match names.is_empty() {
+            true => "none is offered".to_owned(),
+            false => format!("there are {}", names.join(", ")),
+        };
+        resources::invalid(format!(
+            "unknown tool; {words} > {}",
+            resources::start(name)
+        ))
+    }
+
     /// Returns the tools that this caller is offered.
     async fn offered(&self) -> Result<Vec<Tool>, ErrorData> {
         let scope = self.0.connection.scope().await;
@@ -323,10 +337,7 @@ impl ServerHandler for Gateway {
         let result = match answer? {
             Some(Ok(answer)) => CallToolResult::from(answer),
             Some(Err(refusal)) => CallToolResult::from(refusal),
-            None => {
-                let words = format!("unknown tool: {}", request.name);
-                return Err(ErrorData::invalid_params(words, None));
-            }
+            None => return Err(self.no_tool(&request.name).await),
         };
         Ok(result.into())
     }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::connection::Connection;
 use crate::resources::uri::{Named, UriError};
-use crate::resources::{fault, invalid, refuse};
+use crate::resources::{failed, fault, invalid, refuse};
 
 /// How long a subscription whose store is gone waits before it looks for it again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -121,7 +121,7 @@ pub(crate) async fn listen(
         }
     };
     tokio::select! {
-        told = telling => told.map_err(|error| fault("the updates", &error)),
+        told = telling => told.map_err(|error| failed("the updates", &error)),
         () = context.cancelled() => Ok(()),
     }
 }

@@ -5,8 +5,9 @@ use unicode_segmentation::UnicodeSegmentation;
 /// Returns a text as it may stand within a line: no line breaks, no invisible or direction-changing characters.
 ///
 /// Line breaks become ` ⏎ `, tabs a space, other characters that a reader could not see (controls, bidirectional
-/// overrides, line separators, the invisible tag characters) become JSON escapes. Joiners and variation
-/// selectors stay: emoji need them.
+/// overrides, line separators, the invisible tag characters) become JSON escapes. Joiners and variation selectors stay
+/// where emoji and scripts need them: one of each behind a character that they change. More of them would be a text of
+/// their own that only a model reads.
 pub fn inline(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     put(text, &mut out);
@@ -15,6 +16,7 @@ pub fn inline(text: &str) -> String {
 
 /// Adds to a line what [`inline`] makes of a text.
 fn put(text: &str, out: &mut String) {
+    let mut before = Before::Nothing;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
@@ -24,9 +26,10 @@ fn put(text: &str, out: &mut String) {
                 out.push_str(" ⏎ ");
             }
             '\t' => out.push(' '),
-            c if is_unseen(c) => escape(c, out),
+            c if before.hides(c) => escape(c, out),
             c => out.push(c),
         }
+        before = before.then(c);
     }
 }
 
@@ -35,14 +38,72 @@ fn put(text: &str, out: &mut String) {
 /// Inside JSON text such characters occur within strings only, where an escape means the same.
 pub fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    let mut before = Before::Nothing;
     for c in text.chars() {
-        if is_unseen(c) {
-            escape(c, &mut out);
-        } else {
-            out.push(c);
+        match before.hides(c) {
+            true => escape(c, &mut out),
+            false => out.push(c),
         }
+        before = before.then(c);
     }
     out
+}
+
+/// Returns words of the store's with what they repeat of an argument, which is between backticks, at their end and quoted
+/// as third parties' words are: it may hold backticks of its own.
+pub fn apart(words: &str) -> String {
+    match (words.split_once('`'), words.rsplit_once('`')) {
+        (Some((start, _)), Some((rest, end))) if start.len() < rest.len() => {
+            let argument = rest.get(start.len() + 1..).unwrap_or_default();
+            format!("{start}…{end} > {argument}")
+        }
+        _ => words.to_owned(),
+    }
+}
+
+/// What a character stands behind, as far as joiners and selectors look at it.
+#[derive(Clone, Copy)]
+enum Before {
+    /// A character that both may follow.
+    Letter,
+    /// A digit or sign that emoji are made of: a selector may follow.
+    Keycap,
+    /// A selector: a joiner may follow.
+    Selector,
+    /// Anything else.
+    Nothing,
+}
+
+impl Before {
+    /// Says whether a character here would be seen by nobody.
+    fn hides(self, c: char) -> bool {
+        if is_selector(c) {
+            return !matches!(self, Self::Letter | Self::Keycap);
+        }
+        if is_joiner(c) {
+            return !matches!(self, Self::Letter | Self::Selector);
+        }
+        is_unseen(c)
+    }
+
+    fn then(self, c: char) -> Self {
+        match c {
+            c if is_selector(c) && !self.hides(c) => Self::Selector,
+            c if is_selector(c) || is_joiner(c) || is_unseen(c) => Self::Nothing,
+            '0'..='9' | '#' | '*' => Self::Keycap,
+            c if c.is_ascii() => Self::Nothing,
+            _ => Self::Letter,
+        }
+    }
+}
+
+/// Choices between forms of the character before.
+fn is_selector(c: char) -> bool {
+    matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
 }
 
 /// A text as it may stand within a line, or its start.
@@ -96,11 +157,14 @@ fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{2028}' | '\u{2029}'                                     // line and paragraph separators
-            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'         // overrides and isolates of direction
+            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}'         // overrides and isolates of direction
             | '\u{200e}' | '\u{200f}' | '\u{061c}'                      // marks of direction
-            | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}'         // invisible spaces and operators
-            | '\u{00ad}' | '\u{fff9}'..='\u{fffb}'                      // soft hyphen, annotations
-            | '\u{e0000}'..='\u{e007f}') // tags: invisible ASCII
+            | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}'         // invisible spaces and operators
+            | '\u{00ad}' | '\u{034f}' | '\u{180e}'                      // soft hyphen, marks without a form
+            | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'       // annotations, of music too
+            | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}'         // fillers
+            | '\u{17b4}' | '\u{17b5}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}') // tags: invisible ASCII
 }
 
 fn escape(c: char, out: &mut String) {
@@ -129,18 +193,49 @@ mod tests {
             ("\u{202e}evil", "\\u202eevil"),
             ("\u{2028}x", "\\u2028x"),
             ("\u{e0041}", "\\udb40\\udc41"),
-            ("👩‍👩‍👧 ❤️", "👩‍👩‍👧 ❤️"),
+            ("👩‍👩‍👧 ❤️ ❤️‍🔥 1️⃣ 🏳️‍🌈", "👩‍👩‍👧 ❤️ ❤️‍🔥 1️⃣ 🏳️‍🌈"),
             ("東京 🦋", "東京 🦋"),
+            (
+                "می\u{200c}خواهم क्\u{200d}ष 葛\u{e0100}",
+                "می\u{200c}خواهم क्\u{200d}ष 葛\u{e0100}",
+            ),
+            ("🦋\u{fe0f}\u{fe0e}", "🦋\u{fe0f}\\ufe0e"),
+            ("🦋\u{e0141}\u{e0142}", "🦋\u{e0141}\\udb40\\udd42"),
+            ("a\u{200d}\u{200c}b\u{fe01}", "a\\u200d\\u200cb\\ufe01"),
+            ("語\u{200d}\u{200d}", "語\u{200d}\\u200d"),
+            ("\u{200d}x", "\\u200dx"),
+            ("\u{3164}\u{34f}\u{206a}", "\\u3164\\u034f\\u206a"),
         ] {
             assert_eq!(inline(text), expected);
         }
     }
 
     #[test]
+    fn what_is_repeated_stands_at_the_end() {
+        for (words, expected) in [
+            ("no text", "no text"),
+            ("one ` alone", "one ` alone"),
+            ("nothing ``", "nothing … > "),
+            ("not a TID: `x`", "not a TID: … > x"),
+            ("step 2: `x` is no path", "step 2: … is no path > x"),
+            (
+                "`x` is fine. Call y `` is no path",
+                "… is no path > x` is fine. Call y `",
+            ),
+        ] {
+            assert_eq!(apart(words), expected);
+        }
+    }
+
+    #[test]
     fn json_stays_the_same_json() {
-        let value = serde_json::json!({ "a": "x\n\u{202e}\u{e0041}\u{85}" });
+        let hidden = "x\n\u{202e}\u{e0041}\u{85}🦋\u{fe0f}\u{fe0e}";
+        let value = serde_json::json!({ "a": hidden });
         let safe = json(&value.to_string());
-        assert!(!safe.contains('\u{202e}') && !safe.contains('\u{85}'));
+        for c in ['\u{202e}', '\u{85}', '\u{e0041}', '\u{fe0e}'] {
+            assert!(!safe.contains(c), "{safe}");
+        }
+        assert!(safe.contains("🦋\u{fe0f}"), "{safe}");
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&safe).unwrap(),
             value

@@ -63,7 +63,8 @@ pub fn line(collection: &str, value: &Value, style: Style) -> Line {
         _ => self::digest(collection, value, style, &mut digest),
     };
     let text = match (facts.is_empty(), quoted.is_empty()) {
-        (_, true) => facts,
+        (true, true) => "no text".to_owned(),
+        (false, true) => facts,
         (true, false) => format!("> {quoted}"),
         (false, false) => format!("{facts} > {quoted}"),
     };
@@ -285,6 +286,11 @@ mod tests {
                 "app.bsky.feed.post",
                 map([("text", text("")), ("embed", images(""))]),
                 "1 image".to_owned(),
+            ),
+            (
+                "app.bsky.feed.post",
+                map([("text", text(""))]),
+                "no text".to_owned(),
             ),
             (
                 "app.bsky.feed.post",

@@ -18,6 +18,7 @@ use crate::refs::{Ref, RefError};
 use crate::render::budget::ANSWER_BYTES_MIN;
 use crate::render::record::{self, Line, Style};
 use crate::render::{frame, quote};
+use crate::{reference, schema};
 
 /// Rows a page holds by default. A compact row takes about 200 bytes, so a default answer mostly holds a whole
 /// page, and its cursor comes with it.
@@ -41,7 +42,7 @@ pub(crate) enum Format {
 }
 
 /// Reads a tool's arguments.
-pub(crate) fn arguments<T: DeserializeOwned>(
+pub(crate) fn arguments<T: DeserializeOwned + JsonSchema>(
     tool: &str,
     arguments: JsonObject,
     example: &serde_json::Value,
@@ -50,22 +51,58 @@ pub(crate) fn arguments<T: DeserializeOwned>(
         Ok(arguments) => return Ok(arguments),
         Err(error) => error.to_string(),
     };
-    let what = match wrong::<T>(&arguments, &error) {
-        Some(name) => format!("reading the argument {name} of {tool}"),
-        None => format!("reading the arguments of {tool}"),
+    let schema = schema::input::<T>();
+    let known = schema
+        .get("properties")
+        .and_then(serde_json::Value::as_object);
+    let known = known.cloned().unwrap_or_default();
+    let refusal = |why: String| {
+        let what = format!("reading the arguments of {tool}");
+        Refusal::new(Code::InvalidArgument, what, why).example(tool, example)
     };
-    Err(Refusal::new(Code::InvalidArgument, what, error).example(tool, example))
+    if let Some(unknown) = arguments.keys().find(|name| !known.contains_key(*name)) {
+        let names: Vec<_> = known.keys().cloned().collect();
+        let why = format!("it has no such argument; it has {}", names.join(", "));
+        return Err(refusal(why).about(unknown));
+    }
+    let is_missing = |name: &&String| error == format!("missing field `{name}`");
+    if let Some(name) = known.keys().find(is_missing) {
+        return Err(refusal(format!(
+            "{name} is missing; it takes {}",
+            reference::said(&known[name])
+        )));
+    }
+    Err(match wrong::<T>(&arguments, &error) {
+        Some(name) => {
+            let why = format!("{name} takes {}", reference::said(&known[name]));
+            refusal(why).about(&format!("{name}={}", arguments[name]))
+        }
+        None => refusal(told(&error)),
+    })
 }
 
 /// Most arguments that are looked at for the wrong one; no tool has more.
 const ARGUMENTS_MAX: usize = 20;
 
+/// Returns what a parser says of an argument, without the argument, which is quoted elsewhere, and in JSON's words.
+pub(crate) fn told(error: &str) -> String {
+    if let Some((found, expected)) = error.rsplit_once(", expected ") {
+        let what = match found {
+            found if found.starts_with("unknown field") => "unknown field, ",
+            found if found.starts_with("unknown variant") => "unknown word, ",
+            _ => "",
+        };
+        let expected = expected.replace("a sequence", "an array");
+        return format!("{what}expected {}", expected.replace("a map", "an object"));
+    }
+    match error.rsplit_once("` is ") {
+        Some((found, rest)) if found.starts_with('`') => format!("it is {rest}"),
+        _ => error.to_owned(),
+    }
+}
+
 /// Returns the argument of the wrong type, which the error does not name: the one without which it would not come.
 fn wrong<'a, T: DeserializeOwned>(arguments: &'a JsonObject, error: &str) -> Option<&'a String> {
-    // These name it themselves.
-    if error.starts_with("unknown field") || error.starts_with("missing field") {
-        return None;
-    }
     let clears = |name: &&String| {
         let others = arguments.iter().filter(|(other, _)| other != name);
         let others = others.map(|(name, value)| (name.as_str(), value));
@@ -227,7 +264,7 @@ pub(crate) fn line(collection: &str, body: &Body, style: Style) -> Line {
     match body {
         Body::Value(value) => record::line(collection, value, style),
         Body::Undecodable(why) => Line::whole(format!(
-            "no value: {}; its exact bytes are kept",
+            "no value; its exact bytes are kept > {}",
             quote::inline(why)
         )),
         // Tools ask for values, so what is left is a record that the store knows of but does not hold.
@@ -248,6 +285,7 @@ pub(crate) fn cut_note(is_cut: bool) -> &'static str {
 pub(crate) fn stub(uri: &str, line_bytes: usize, body: &Body) -> String {
     // A quarter for the frame around it and the escapes in it.
     let needed = line_bytes + line_bytes / 4 + ANSWER_BYTES_MIN;
+    // The names of fields are whoever wrote the record's.
     let all = if needed <= ANSWER_BYTES_MAX {
         let call = json!({ "refs": [uri], "max_bytes": needed });
         format!("at_get {call} shows it, or ")
@@ -256,7 +294,7 @@ pub(crate) fn stub(uri: &str, line_bytes: usize, body: &Body) -> String {
     };
     let keys = keys(body);
     format!(
-        "{} bytes, over max_bytes: {all}name some of its fields [{keys}]",
+        "{} bytes, over max_bytes: {all}name some of its fields > {keys}",
         frame::count(line_bytes as u64)
     )
 }
@@ -383,7 +421,7 @@ mod tests {
         ]));
         let stub = stub("at://did:plc:a/a.b.c/k", 10_000, &body);
         assert!(
-            stub.contains("[text]") && stub.contains("\"max_bytes\":13524"),
+            stub.ends_with(" fields > text") && stub.contains("\"max_bytes\":13524"),
             "{stub}"
         );
         assert!(!super::stub("at://x", ANSWER_BYTES_MAX, &body).contains("at_get"));

@@ -267,35 +267,36 @@ struct Shown {
 }
 
 fn row(asked: &Asked, found: &Read, shown: Shown) -> Row<Item> {
-    let refused = |code: Code, why: &str| Row {
-        line: Line::whole(format!("{} · {why}", quote::inline(&asked.text))),
+    // Whoever made the call may have the reference from a record: anybody's words, but for a name that was understood.
+    let none = |code: Code, line: String, r#ref: String| Row {
+        line: Line::whole(line),
         stub: None,
         item: Item {
-            r#ref: asked.text.clone(),
+            r#ref,
             cid: None,
             code: Some(code.as_str()),
         },
     };
+    let unknown = |code: Code, why: &str| {
+        let text = quote::inline(&asked.text);
+        none(code, format!("unknown: {why} > {text}"), text)
+    };
     match (&asked.meaning, found) {
-        (Err(RefusedRef::Text(RefError::Handle(..))), _) => refused(
+        (Err(RefusedRef::Text(RefError::Handle(..))), _) => unknown(
             Code::UnknownHandle,
-            "unknown: no account here is known by this handle, use the DID",
+            "no account here is known by this handle, use the DID",
         ),
-        (Err(RefusedRef::Text(RefError::Cid(_))), _) => refused(
+        (Err(RefusedRef::Text(RefError::Cid(_))), _) => unknown(
             Code::InvalidArgument,
-            "unknown: records are found by at-uri, not by CID",
+            "records are found by at-uri, not by CID",
         ),
-        // Whoever made the call may have it from a record: anybody's words.
-        (Err(RefusedRef::Text(RefError::Form(_))), _) => Row {
-            line: Line::whole(format!(
-                "unknown: not a reference > {}",
-                quote::inline(&asked.text)
-            )),
-            ..refused(Code::InvalidArgument, "")
-        },
-        (Err(RefusedRef::NoRecord(_)), _) => refused(
+        (Err(RefusedRef::Text(RefError::Form(_))), _) => {
+            unknown(Code::InvalidArgument, "not a reference")
+        }
+        (Err(RefusedRef::NoRecord(uri)), _) => none(
             Code::InvalidArgument,
-            "a collection, not a record: use at_list",
+            format!("{uri} · a collection, not a record: use at_list"),
+            uri.to_string(),
         ),
         (Ok(uri), Some(Ok((_, record)))) => {
             let uri = uri.to_string();
@@ -314,7 +315,11 @@ fn row(asked: &Asked, found: &Read, shown: Shown) -> Row<Item> {
                 },
             }
         }
-        (Ok(_), absent) => refused(Code::NotFound, &format!("none: {}", absence(absent))),
+        (Ok(uri), absent) => none(
+            Code::NotFound,
+            format!("{uri} · none: {}", absence(absent)),
+            uri.to_string(),
+        ),
     }
 }
 
@@ -421,7 +426,7 @@ mod tests {
             "{}",
             lines[3]
         );
-        assert!(lines[3].ends_with("[text]"), "{}", lines[3]);
+        assert!(lines[3].ends_with(" fields > text"), "{}", lines[3]);
         assert_eq!(answer.structured["truncated"], false);
     }
 

@@ -365,8 +365,20 @@ async fn revoke(connection: &Connection, id: Option<&str>) -> Result<Answer, Ref
             };
             Ok(Answer::new(text, &output))
         }
-        Err(error) => Err(Refusal::of(&error, format!("revoking `{short}`"))
-            .example(NAME, &json!({ "action": "list" }))),
+        Err(error) => {
+            let what = "revoking a grant";
+            let refusal = match error.code() {
+                // The store's words repeat the id, which is quoted here.
+                Code::NotFound => {
+                    let why = "no grant of this id was made from this session's";
+                    Refusal::new(Code::NotFound, what, why)
+                }
+                _ => Refusal::of(&error, what),
+            };
+            Err(refusal
+                .about(id)
+                .example(NAME, &json!({ "action": "list" })))
+        }
     }
 }
 

@@ -74,16 +74,22 @@ pub(crate) async fn run(
     let example = json!({ "source": path });
     let arguments: Arguments = common::arguments(NAME, arguments, &example)?;
     let did = arguments.did.as_deref().map(str::parse::<Did>).transpose();
-    let did = did.map_err(|error| {
-        Refusal::new(Code::InvalidArgument, "reading did", error.to_string())
-            .hint("leave did out, or write a DID such as did:plc:ewvi7nxzyoun6zhxrhs64oiz")
+    let did = did.map_err(|_| {
+        Refusal::new(
+            Code::InvalidArgument,
+            "reading did",
+            "it is not a valid DID",
+        )
+        .about(arguments.did.as_deref().unwrap_or_default())
+        .hint("leave did out, or write a DID such as did:plc:ewvi7nxzyoun6zhxrhs64oiz")
     })?;
-    let what = format!("importing {}", arguments.source);
+    let what = "importing a file";
+    let source = arguments.source.as_str();
     let file = policy
         .import
         .open(&arguments.source)
         .await
-        .map_err(|error| unreadable(&what, &error).example(NAME, &example))?;
+        .map_err(|error| unreadable(source, &error).example(NAME, &example))?;
     let options = ImportOptions {
         did: did.map(|did| did.to_string()),
         size: Some(file.size()),
@@ -93,36 +99,41 @@ pub(crate) async fn run(
         connection.write(|session| async move { upload(&session, file, options, caller).await });
     let outcome = match ended.await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => return Err(unreadable(&what, &error)),
+        Ok(Err(error)) => return Err(unreadable(source, &error)),
         Err(error) if error.code() == Code::Unavailable => {
             let why = format!(
                 "{}; whether the import took effect is unknown",
                 error.words()
             );
-            return Err(Refusal::new(Code::UnknownOutcome, what, why).hint(
+            let refusal = Refusal::new(Code::UnknownOutcome, what, why).about(source);
+            return Err(refusal.hint(
                 "at_overview {} shows the revisions held; the import may be repeated safely",
             ));
         }
-        Err(error) => return Err(Refusal::of(&error, what)),
+        Err(error) => return Err(Refusal::of(&error, what).about(source)),
     };
     match outcome {
         ImportOutcome::Imported(report) => Ok(render("imported", &report)),
         ImportOutcome::Unchanged(report) => Ok(render("unchanged", &report)),
         ImportOutcome::Rejected(rejection) => {
-            Err(Refusal::new(rejection.code, what, rejection.words)
+            // What does not fit is shown, and that is the file's.
+            let why = format!("the file is not a sound repo export > {}", rejection.words);
+            Err(Refusal::new(rejection.code, what, why)
+                .about(source)
                 .hint("the archive is as it was; get a fresh export of the repo and import that"))
         }
     }
 }
 
-fn unreadable(what: &str, error: &std::io::Error) -> Refusal {
+fn unreadable(source: &str, error: &std::io::Error) -> Refusal {
     let code = match error.kind() {
         std::io::ErrorKind::NotFound => Code::NotFound,
         std::io::ErrorKind::PermissionDenied => Code::Denied,
         std::io::ErrorKind::InvalidInput => Code::InvalidArgument,
         _ => Code::Unavailable,
     };
-    Refusal::new(code, what, format!("the file cannot be read: {error}"))
+    let why = format!("the file cannot be read: {error}");
+    Refusal::new(code, "importing a file", why).about(source)
 }
 
 /// Sends the file and tells the caller how far it is. Dropped, it aborts the import.

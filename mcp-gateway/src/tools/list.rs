@@ -147,11 +147,9 @@ async fn no_collection(
         Err(absent) => return common::no_repo(connection, did, absent).await,
     };
     let held: Vec<_> = held.into_iter().map(|collection| collection.nsid).collect();
-    let what = format!(
-        "listing the collection `{}`",
-        text.chars().take(80).collect::<String>()
-    );
-    let refusal = Refusal::new(Code::NotFound, what, "the repo holds no such collection");
+    let what = "listing a collection";
+    let refusal =
+        Refusal::new(Code::NotFound, what, "the repo holds no such collection").about(text);
     let refusal = match common::nearest(text, &held) {
         Some(nearest) => refusal.example(NAME, &json!({ "actor": did, "collection": nearest })),
         None => refusal,

@@ -137,7 +137,8 @@ const ROW_BYTES_MIN: usize = 16;
 /// Reads the plan step by step, so that what is wrong can be said of the step it is in.
 fn plan(arguments: &Arguments) -> Result<Plan, Refusal> {
     let refused = |what: String, why: String| {
-        Refusal::new(Code::InvalidArgument, what, why).example(NAME, &example())
+        let refusal = Refusal::new(Code::InvalidArgument, what, common::told(&why));
+        refusal.example(NAME, &example())
     };
     let count = arguments.steps.len();
     if !(1..=QUERY_STEPS_MAX).contains(&count) {
@@ -150,11 +151,12 @@ fn plan(arguments: &Arguments) -> Result<Plan, Refusal> {
         let what = || format!("reading step {number}");
         if !step.is_object() {
             let why = "a step is an object of one operation, such as {\"group\":\"langs\"}";
-            return Err(refused(what(), why.to_owned()));
+            return Err(refused(what(), why.to_owned()).about(&step.to_string()));
         }
+        let parsed = Step::deserialize(step);
         let mut step =
-            Step::deserialize(step).map_err(|error| refused(what(), error.to_string()))?;
-        named(&mut step.op).map_err(|why| refused(what(), why))?;
+            parsed.map_err(|error| refused(what(), error.to_string()).about(&step.to_string()))?;
+        named(&mut step.op).map_err(|(text, why)| refused(what(), why).about(&text))?;
         plan.steps.push(step);
     }
     plan.answer = arguments.r#return.clone().map(number);
@@ -179,15 +181,19 @@ fn number(step: StepRef) -> StepRef {
     }
 }
 
-/// Takes the names in a step in every form of reference. A handle is for the store to resolve.
-fn named(op: &mut Op) -> Result<(), String> {
+/// Takes the names in a step in every form of reference, or returns the one that is none, and why. A handle is for the
+/// store to resolve.
+fn named(op: &mut Op) -> Result<(), (String, String)> {
     match op {
         Op::Get(uris) => {
             for uri in uris {
                 *uri = match Ref::parse(uri) {
                     Ok(reference) => match reference.record() {
                         Some(record) => record.to_string(),
-                        None => return Err(format!("{uri} names a collection, not a record")),
+                        None => {
+                            let why = "it names a collection, not a record".to_owned();
+                            return Err((uri.clone(), why));
+                        }
                     },
                     Err(_) => return Err(no_reference(uri)),
                 };
@@ -211,11 +217,10 @@ fn named(op: &mut Op) -> Result<(), String> {
     Ok(())
 }
 
-fn no_reference(text: &str) -> String {
-    format!(
-        "`{}` is none of {}",
-        text.chars().take(80).collect::<String>(),
-        crate::refs::FORMS
+fn no_reference(text: &str) -> (String, String) {
+    (
+        text.to_owned(),
+        format!("a reference is one of {}", crate::refs::FORMS),
     )
 }
 

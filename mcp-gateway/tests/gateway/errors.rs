@@ -304,6 +304,17 @@ fn only_protocol_faults_are_protocol_errors() {
     for name in ["at_nothing", "at_import", "at_grant"] {
         let answer = gateway.request("tools/call", json!({ "name": name, "arguments": {} }));
         assert_eq!(answer["error"]["code"], -32602, "{answer}");
-        assert_eq!(answer["error"]["message"], format!("unknown tool: {name}"));
+        let words = answer["error"]["message"].as_str().unwrap();
+        assert!(
+            words.starts_with("unknown tool; there are at_overview, ")
+                && words.ends_with(&format!("at_export > {name}")),
+            "{words}"
+        );
+        // Neither those that another caller has.
+        assert!(
+            !words.contains("at_import,") && !words.contains("at_grant,"),
+            "{words}"
+        );
+        assert_eq!(answer["error"]["data"]["code"], "invalidArgument");
     }
 }

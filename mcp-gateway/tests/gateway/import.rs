@@ -127,7 +127,8 @@ fn over_http_without_a_root_nothing_is_imported() {
     let gateway = Http::start(data.path(), &[]);
     let answer = gateway.call("at_import", json!({ "source": sample("varied.car") }));
     assert_eq!(
-        answer["error"]["message"], "unknown tool: at_import",
+        answer["error"]["message"],
+        "unknown tool; there are at_overview, at_get, at_list, at_query, at_thread, at_verify, at_export, at_grant > at_import",
         "{answer}"
     );
 }

@@ -15,6 +15,7 @@ mod kit;
 mod limits;
 mod paging;
 mod prompts;
+mod quoting;
 mod reference;
 mod resources;
 mod revisions;

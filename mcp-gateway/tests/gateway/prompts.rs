@@ -194,7 +194,7 @@ fn accounts_are_found_by_their_handles() {
 }
 
 /// Imports a CAR with its account's DID document, which tools do not take.
-fn claim(data: &std::path::Path, car: &[u8], document: &Value) {
+pub(crate) fn claim(data: &std::path::Path, car: &[u8], document: &Value) {
     use carrack_gateway::connection::{Backend, Connection};
     use carrack_gateway::embedded::Folder;
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -121,7 +121,7 @@ fn hidden_name(text: &str) -> String {
     let shown_name = "at://did:plc:\\u202eevil ⏎ ";
     let answer = json!({ "error": {
         "code": "of its era",
-        "message": format!("{shown_name}: no resource has this form; resources/templates/list names those there are, and accounts are named by DID"),
+        "message": format!("no resource has this form; resources/templates/list names those there are, and accounts are named by DID > {shown_name}"),
         "data": { "code": "notFound", "uri": shown_name },
     }});
     shown(text, &answer)
@@ -234,7 +234,7 @@ fn an_export_beyond_the_limit_is_refused_with_the_way_to_get_it() {
     for part in [
         "4 MiB",
         "at_export",
-        &format!("`carrack export {}`", repo.did),
+        &format!("or carrack export {}", repo.did),
     ] {
         assert!(words.contains(part), "{words}");
     }

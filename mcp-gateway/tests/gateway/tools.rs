@@ -22,7 +22,10 @@ fn only_the_tools_named_are_there() {
         "tools/call",
         json!({ "name": "at_overview", "arguments": {} }),
     );
-    assert_eq!(unknown["error"]["message"], "unknown tool: at_overview");
+    assert_eq!(
+        unknown["error"]["message"],
+        "unknown tool; there are at_get, at_list, at_import > at_overview"
+    );
     assert_eq!(unknown["error"]["code"], -32602);
     // Prompts that need the others are absent too.
     let answer = gateway.request("prompts/list", json!({}));
@@ -33,7 +36,10 @@ fn only_the_tools_named_are_there() {
     assert_eq!(names(&mut gateway), ["at_get"]);
     let import = json!({ "name": "at_import", "arguments": { "source": "x" } });
     let unknown = gateway.request("tools/call", import);
-    assert_eq!(unknown["error"]["message"], "unknown tool: at_import");
+    assert_eq!(
+        unknown["error"]["message"],
+        "unknown tool; there are at_get > at_import"
+    );
 }
 
 #[test]

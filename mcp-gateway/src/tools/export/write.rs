@@ -59,10 +59,10 @@ pub(super) async fn run(
     as_lines: bool,
     to: To<'_>,
 ) -> Result<Answer, Refusal> {
-    let what = format!("writing {}", to.path.chars().take(200).collect::<String>());
+    let what = "writing a file";
     let file = NewFile::create(to.path, to.overwrite)
         .await
-        .map_err(|error| unwritable(&what, &error))?;
+        .map_err(|error| unwritable(to.path, &error))?;
     let work = |session: Session| async move {
         let written = match (asked, as_lines) {
             (Asked::Repo(uri), false) => car(&session, uri, file, caller).await,
@@ -79,15 +79,16 @@ pub(super) async fn run(
     };
     match connection.write(work).await {
         Ok(Ok(written)) => Ok(render(&written, to.path)),
-        Ok(Err(error)) => Err(unwritable(&what, &error)),
+        Ok(Err(error)) => Err(unwritable(to.path, &error)),
         Err(error) if error.code() == Code::NotFound => Err(Refusal::of(&error, what)
+            .about(to.path)
             .hint("at_overview {} lists the accounts in the archive; nothing was written")
             .candidates(common::held(connection).await)),
-        Err(error) => Err(Refusal::of(&error, what)),
+        Err(error) => Err(Refusal::of(&error, what).about(to.path)),
     }
 }
 
-fn unwritable(what: &str, error: &std::io::Error) -> Refusal {
+fn unwritable(path: &str, error: &std::io::Error) -> Refusal {
     let (code, hint) = match error.kind() {
         std::io::ErrorKind::AlreadyExists => (
             Code::InvalidArgument,
@@ -102,7 +103,9 @@ fn unwritable(what: &str, error: &std::io::Error) -> Refusal {
         ),
     };
     let why = format!("the file cannot be written: {error}");
-    Refusal::new(code, what, why).hint(hint)
+    Refusal::new(code, "writing a file", why)
+        .about(path)
+        .hint(hint)
 }
 
 /// Writes a repo's CAR.
