@@ -4,12 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
-    CompleteResult, GetPromptRequestParams, GetPromptResponse, Implementation,
-    InitializeRequestParams, InitializeResult, ListPromptsResult, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam,
-    ProgressToken, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
-    ServerConfig, SubscribeRequestMethod, SubscribeRequestParams, SubscriptionFilter, Tool,
-    UnsubscribeRequestParams,
+    CompleteResult, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams,
+    GetPromptResponse, Implementation, InitializeRequestParams, InitializeResult,
+    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ProgressNotificationParam, ProgressToken, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, SubscribeRequestMethod,
+    SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
@@ -198,6 +198,22 @@ impl ServerHandler for Gateway {
         Ok(unless_cancelled(&context, reading).await?.into())
     }
 
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        Err(match params_of(&request.method) {
+            Some(params) => {
+                resources::invalid(format!("the params of {} are {params}", request.method))
+            }
+            None => {
+                let words = format!("unknown method > {}", resources::start(&request.method));
+                ErrorData::new(ErrorCode::METHOD_NOT_FOUND, words, None)
+            }
+        })
+    }
+
     async fn initialize(
         &self,
         request: InitializeRequestParams,
@@ -341,6 +357,19 @@ impl ServerHandler for Gateway {
         };
         Ok(result.into())
     }
+}
+
+/// What the params of a method are, for a request whose params do not fit: such a one comes as if it were of a method that
+/// nobody knows.
+fn params_of(method: &str) -> Option<&'static str> {
+    Some(match method {
+        "tools/call" => "name, a string, and arguments, an object",
+        "prompts/get" => "name, a string, and arguments, an object of strings",
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => "uri, a string",
+        "completion/complete" => "ref, an object, and argument, an object of name and value",
+        "subscriptions/listen" => "notifications, an object",
+        _ => return None,
+    })
 }
 
 /// Does a call's work as long as its caller wants it.

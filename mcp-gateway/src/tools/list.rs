@@ -70,7 +70,11 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
         }
     };
     let mut request = PageRequest {
-        cursor: arguments.cursor.as_deref().map(cursor).transpose()?,
+        cursor: arguments
+            .cursor
+            .as_deref()
+            .map(|text| cursor(&listing, text))
+            .transpose()?,
         limit: listing
             .limit
             .min((listing.bytes_max / ROW_BYTES_MIN) as u32),
@@ -80,7 +84,9 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
         let read = |store: Store| async move { named.read(&store, asked.clone()).await };
         let answer = connection.read(read).await;
         let (page, collections) = answer.map_err(|error| match error.code() {
-            Code::InvalidArgument if request.cursor.is_some() => foreign_cursor(error.words()),
+            Code::InvalidArgument if request.cursor.is_some() => {
+                foreign_cursor(&listing, error.words())
+            }
             _ => {
                 let what = format!("listing {}", listing.uri());
                 common::failed(&error, what, listing.rev.as_deref())
@@ -110,20 +116,26 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
 const ROW_BYTES_MIN: usize = 24;
 
 /// Reads a cursor. One without a byte would mean the start, which is no place to go on from.
-fn cursor(text: &str) -> Result<Cursor, Refusal> {
+fn cursor(listing: &Listing, text: &str) -> Result<Cursor, Refusal> {
     match text.parse::<Cursor>() {
         Ok(cursor) if text.len() > CURSOR_MARK.len() => Ok(cursor),
-        Ok(_) => Err(foreign_cursor("this cursor is empty")),
-        Err(error) => Err(foreign_cursor(error.words())),
+        Ok(_) => Err(foreign_cursor(listing, "this cursor is empty")),
+        Err(error) => Err(foreign_cursor(listing, error.words())),
     }
 }
 
 /// What every cursor begins with.
 const CURSOR_MARK: &str = "c1_";
 
-fn foreign_cursor(words: &str) -> Refusal {
-    Refusal::new(Code::InvalidArgument, "going on from this cursor", words)
-        .hint("repeat the call that gave the cursor, changed in nothing but the cursor")
+fn foreign_cursor(listing: &Listing, words: &str) -> Refusal {
+    let mut call = json!({ "actor": listing.did });
+    if let Some(collection) = &listing.collection {
+        call["collection"] = json!(collection);
+    }
+    let hint = format!(
+        "{NAME} {call} from the beginning; or the call that gave the cursor, changed in nothing but the cursor"
+    );
+    Refusal::new(Code::InvalidArgument, "going on from this cursor", words).hint(hint)
 }
 
 async fn no_collection(

@@ -32,7 +32,7 @@ use carrack_schema::Code;
 use carrack_schema::limits::{HTTP_BODY_BYTES_MAX, HTTP_BODY_SECONDS_MAX};
 use futures::StreamExt;
 use rmcp::transport::StreamableHttpServerConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -294,12 +294,43 @@ async fn mcp(State(site): State<Arc<Site>>, request: Request) -> Response {
     site.meter.took(body.len());
     // Nothing behind this needs the token, so nothing can tell it on.
     parts.headers.remove(AUTHORIZATION);
+    let is_json = is_json(&parts.headers);
     let before = holder.connection.answered();
-    let response = holder.serve(Request::from_parts(parts, body.into())).await;
+    let request = Request::from_parts(parts, body.clone().into());
+    let response = match holder.serve(request).await {
+        // What is JSON by its header and no message by its body.
+        response if is_json && response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            no_message(&body)
+        }
+        response => response,
+    };
     match site.holders.confirm(&holder, before).await {
         Ok(()) => response.map(|body| serving::metered(body, place, site.meter.clone())),
         Err(refusal) => refusal.response(&metadata, false),
     }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"application/json"))
+}
+
+/// Answers a body that is no message of JSON-RPC: it has no id that an answer could name.
+fn no_message(body: &[u8]) -> Response {
+    let (code, words) = match serde_json::from_slice::<Value>(body) {
+        Ok(_) => (
+            -32600,
+            "the body is not one message of JSON-RPC: an object of jsonrpc, method, params and, for a request, id",
+        ),
+        Err(_) => (
+            -32700,
+            "the body is not JSON, or is nested more than 127 deep, or holds a number or an escape that nothing stands for",
+        ),
+    };
+    let error = json!({ "code": code, "message": words });
+    let body = json!({ "jsonrpc": "2.0", "id": null, "error": error });
+    let headers = [(CONTENT_TYPE, "application/json")];
+    (StatusCode::BAD_REQUEST, headers, body.to_string()).into_response()
 }
 
 impl Site {

@@ -7,7 +7,7 @@ use kit::cbor::Value as Cbor;
 use kit::{Order, RepoSpec};
 use serde_json::{Value, json};
 
-use crate::kit::{Agent, folder, redact, text};
+use crate::kit::{ACTOR, Agent, Http, Issuer, folder, redact, text};
 
 const DID: &str = "did:plc:hhhhhhhhhhhhhhhhhhhhhhhh";
 
@@ -334,6 +334,272 @@ fn hostile_arguments_are_refused_in_a_few_words() {
     }
     insta::assert_snapshot!(redact(&shown));
     assert!(gateway.text("at_overview", json!({})).contains(DID));
+}
+
+/// Messages whose parts are of the wrong kind, too many or too deep.
+fn malformed() -> Vec<(&'static str, String)> {
+    let call = |params: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{params}}}"#)
+    };
+    let with = |name: &str, arguments: &str| {
+        call(&format!(r#"{{"name":"{name}","arguments":{arguments}}}"#))
+    };
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let many = |item: &str| vec![item; 100_000].join(",");
+    let keys: Vec<_> = (0..60_000).map(|i| format!("\"k{i}\":1")).collect();
+    vec![
+        (
+            "100,000 refs",
+            with("at_get", &format!("{{\"refs\":[{}]}}", many("\"x\""))),
+        ),
+        (
+            "100,000 refs that are numbers",
+            with("at_get", &format!("{{\"refs\":[{}]}}", many("1"))),
+        ),
+        (
+            "100,000 fields",
+            with(
+                "at_list",
+                &format!("{{\"actor\":\"{DID}\",\"fields\":[{}]}}", many("\"x\"")),
+            ),
+        ),
+        (
+            "100,000 steps",
+            with("at_query", &format!("{{\"steps\":[{}]}}", many("{}"))),
+        ),
+        (
+            "100,000 uris",
+            with("at_export", &format!("{{\"uris\":[{}]}}", many("\"x\""))),
+        ),
+        (
+            "100,000 repos",
+            with(
+                "at_grant",
+                &format!("{{\"action\":\"create\",\"repos\":[{}]}}", many("\"x\"")),
+            ),
+        ),
+        (
+            "60,000 arguments",
+            with("at_get", &format!("{{{}}}", keys.join(","))),
+        ),
+        (
+            "steps 100 deep",
+            with("at_query", &format!("{{\"steps\":{}}}", deep(100))),
+        ),
+        (
+            "an argument twice",
+            with("at_thread", r#"{"uri":"x","uri":"y"}"#),
+        ),
+        (
+            "a number beyond all integers",
+            with(
+                "at_list",
+                r#"{"actor":"x","limit":99999999999999999999999}"#,
+            ),
+        ),
+        ("no arguments", call(r#"{"name":"at_get"}"#)),
+        ("null for arguments", with("at_get", "null")),
+        ("an array for arguments", with("at_get", "[1]")),
+        ("a string for arguments", with("at_get", "\"x\"")),
+        ("no name", call(r#"{"arguments":{}}"#)),
+        ("a number for a name", call(r#"{"name":5,"arguments":{}}"#)),
+        (
+            "no params",
+            r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#.to_owned(),
+        ),
+        (
+            "a prompt without name",
+            r#"{"jsonrpc":"2.0","id":7,"method":"prompts/get","params":{}}"#.to_owned(),
+        ),
+        (
+            "a resource without uri",
+            r#"{"jsonrpc":"2.0","id":7,"method":"resources/read","params":{"uri":5}}"#.to_owned(),
+        ),
+        (
+            "a completion of nothing",
+            r#"{"jsonrpc":"2.0","id":7,"method":"completion/complete","params":{}}"#.to_owned(),
+        ),
+        (
+            "an unknown method",
+            r#"{"jsonrpc":"2.0","id":7,"method":"x\u202e/y","params":{}}"#.to_owned(),
+        ),
+    ]
+}
+
+/// Lines that are no messages at all.
+fn no_messages() -> Vec<(&'static str, String)> {
+    let call = |arguments: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"at_query","arguments":{arguments}}}}}"#
+        )
+    };
+    let deep = "[".repeat(100_000);
+    vec![
+        ("words", "hello".to_owned()),
+        ("half a message", r#"{"jsonrpc":"2.0","id":7,"#.to_owned()),
+        (
+            "100,000 deep",
+            call(&format!("{{\"steps\":{deep}{}}}", "]".repeat(100_000))),
+        ),
+        ("half a surrogate", call(r#"{"steps":["\ud800"]}"#)),
+        ("no number there is", call(r#"{"limit":1e400}"#)),
+        (
+            "several in one",
+            r#"[{"jsonrpc":"2.0","id":7,"method":"ping"}]"#.to_owned(),
+        ),
+        ("of no version", r#"{"id":7,"method":"ping"}"#.to_owned()),
+    ]
+}
+
+/// The same over both transports, and whoever sent them is served as before.
+#[test]
+fn malformed_messages_are_answered_in_words() {
+    let (data, files) = (folder(), folder());
+    let mut stdio = gateway(data.path(), files.path());
+    let http = Http::start(data.path(), &[]);
+    let version = [("MCP-Protocol-Version", "2025-11-25")];
+    let mut shown = String::new();
+    for (what, message) in malformed() {
+        stdio.send_line(&message);
+        let answer = stdio.receive();
+        assert_eq!(answer["id"], 7, "{what}");
+        let words = match answer["error"]["message"].as_str() {
+            Some(words) => format!("{} {words}", answer["error"]["code"]),
+            None => {
+                assert_eq!(answer["result"]["isError"], true, "{what}: {answer}");
+                text(&answer["result"])
+            }
+        };
+        assert!(
+            !words.chars().any(is_unseen) && words.len() < 4_096,
+            "{what}: {words}"
+        );
+        writeln!(shown, "{what}\n{words}\n").unwrap();
+        let response = http.raw(&http.request_of(&message, &version));
+        assert_eq!(response.status, 200, "{what}: {response:?}");
+        let same: Value = serde_json::from_str(&response.body).unwrap();
+        assert_eq!(same, answer, "{what}");
+    }
+    insta::assert_snapshot!(redact(&shown));
+    assert!(stdio.text("at_overview", json!({})).contains(DID));
+}
+
+/// Over HTTP each is an answer of its own; on a pipe there is nobody whom an answer without an id would tell something,
+/// and what comes next is read.
+#[test]
+fn what_is_no_message_ends_nothing() {
+    let (data, files) = (folder(), folder());
+    let mut stdio = gateway(data.path(), files.path());
+    let http = Http::start(data.path(), &[]);
+    let version = [("MCP-Protocol-Version", "2025-11-25")];
+    let mut shown = String::new();
+    for (what, line) in no_messages() {
+        let response = http.raw(&http.request_of(&line, &version));
+        writeln!(shown, "{what}\n{} {}\n", response.status, response.body).unwrap();
+        stdio.send_line(&line);
+        stdio.notes.clear();
+        assert!(stdio.text("at_overview", json!({})).contains(DID), "{what}");
+        for note in &stdio.notes {
+            assert_eq!(note["error"]["code"], -32600, "{what}: {note}");
+        }
+    }
+    insta::assert_snapshot!(shown);
+}
+
+/// What was made for one agent, in the hands of another: cursors, tools, prompts and resources.
+#[test]
+fn what_is_another_agents_is_refused_in_words() {
+    let data = folder();
+    Agent::with_samples(data.path()).end();
+    let http = Http::asking(data.path(), &[], "warn");
+    let issuer = Issuer::of(data.path());
+    let (grant, one) = issuer.reader(ACTOR);
+    let (again, other) = (issuer.save(&grant), issuer.reader(ACTOR).1);
+    let posts = json!({ "actor": ACTOR, "collection": "app.bsky.feed.post", "limit": 2 });
+    let next = |token: &str| -> String {
+        let page = http.call_as(token, "at_list", posts.clone());
+        page["structuredContent"]["next"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let go_on = |token: &str, cursor: &str| {
+        let mut arguments = posts.clone();
+        arguments["cursor"] = cursor.into();
+        http.call_as(token, "at_list", arguments)
+    };
+    let read = |token: &str, cursor: &str| -> Value {
+        let uri = format!("at://{ACTOR}/app.bsky.feed.post?cursor={cursor}&limit=2");
+        let response = http.post_as(token, "resources/read", json!({ "uri": uri }));
+        serde_json::from_str(&response.body).unwrap()
+    };
+    let cursor = next(&one);
+    // The grant is what a cursor is of: each of its tokens goes on with it.
+    for token in [&one, &again] {
+        assert_ne!(go_on(token, &cursor)["isError"], true);
+    }
+    let mut shown = String::new();
+    let mut forged = cursor.clone().into_bytes();
+    forged[10] = if forged[10] == b'A' { b'B' } else { b'A' };
+    let forged = String::from_utf8(forged).unwrap();
+    let short = &cursor[..cursor.len() - 4];
+    let owners = next(&http.owner);
+    for (what, token, cursor) in [
+        ("another grant's", &other, cursor.as_str()),
+        ("a grant's, for the owner", &http.owner, &cursor),
+        ("the owner's, for a grant", &one, &owners),
+        ("forged", &one, &forged),
+        ("cut short", &one, short),
+        ("of a DID", &one, ACTOR),
+    ] {
+        let result = go_on(token, cursor);
+        assert_eq!(result["isError"], true, "{what}: {result}");
+        assert_eq!(
+            result["structuredContent"]["code"], "invalidArgument",
+            "{what}"
+        );
+        writeln!(shown, "cursor: {what}\n{}\n", text(&result)).unwrap();
+        let answer = read(token, cursor);
+        assert_eq!(answer["error"]["code"], -32602, "{what}: {answer}");
+    }
+    // Nothing tells what is hidden from what is not there.
+    let hidden = [
+        (
+            "tools/call",
+            json!({ "name": "at_export", "arguments": { "actor": ACTOR } }),
+        ),
+        (
+            "tools/call",
+            json!({ "name": "at_grant", "arguments": { "action": "list" } }),
+        ),
+        (
+            "tools/call",
+            json!({ "name": "at_import", "arguments": { "source": "x" } }),
+        ),
+        (
+            "tools/call",
+            json!({ "name": "at_nothing", "arguments": {} }),
+        ),
+        ("prompts/get", json!({ "name": "nothing" })),
+        (
+            "resources/read",
+            json!({ "uri": format!("at-car://{ACTOR}") }),
+        ),
+        (
+            "resources/read",
+            json!({ "uri": format!("at://{}", crate::kit::FRIEND) }),
+        ),
+        (
+            "resources/read",
+            json!({ "uri": "at://did:plc:aaaaaaaaaaaaaaaaaaaaaaaa" }),
+        ),
+    ];
+    for (method, params) in hidden {
+        let response = http.post_as(&one, method, params.clone());
+        assert_eq!(response.status, 200, "{response:?}");
+        writeln!(shown, "{method} {params}\n{}\n", response.body).unwrap();
+    }
+    insta::assert_snapshot!(redact(&shown));
 }
 
 /// Shows an argument in the golden file without what cannot be seen there.

@@ -147,8 +147,13 @@ impl Agent {
 
     pub(crate) fn send(&mut self, message: &Value) {
         self.transcript.push(('>', message.clone()));
+        self.send_line(&message.to_string());
+    }
+
+    /// Sends what need not be a message.
+    pub(crate) fn send_line(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().unwrap();
-        writeln!(stdin, "{message}").unwrap();
+        writeln!(stdin, "{line}").unwrap();
         stdin.flush().unwrap();
     }
 

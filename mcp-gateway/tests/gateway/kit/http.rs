@@ -108,7 +108,11 @@ impl Http {
 
     /// Returns the text of a POST.
     pub(crate) fn request(&self, message: &Value, headers: &[(&str, &str)]) -> String {
-        let body = message.to_string();
+        self.request_of(&message.to_string(), headers)
+    }
+
+    /// Returns the text of a POST whose body need not be a message.
+    pub(crate) fn request_of(&self, body: &str, headers: &[(&str, &str)]) -> String {
         let mut head = format!(
             "POST /mcp HTTP/1.1\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: {}\r\n",
             body.len()
