@@ -401,13 +401,13 @@ pub const HTTP_HEAD_SECONDS_MAX: u64 = 60;
 pub const HTTP_BODY_BYTES_MAX: usize = MIB;
 /// Seconds in which the body of a request must have come.
 pub const HTTP_BODY_SECONDS_MAX: u64 = 30;
-/// Requests of one token in each second; as many may come at once after a quiet second. The owner's are not counted. What
+/// Requests of one grant in each second, by all its tokens; as many may come at once after a quiet second. The owner's are not counted. What
 /// a grant's scope says is counted by the store, beside this.
 pub const HTTP_REQUESTS_PER_SECOND: u32 = 100;
-/// Bytes of answers to one token in each second, over time: an answer that is begun is given whole, and paid for by
+/// Bytes of answers to one grant in each second, over time: an answer that is begun is given whole, and paid for by
 /// waiting.
 pub const HTTP_BYTES_PER_SECOND: u32 = 4 << 20;
-/// Requests of one token under way at once, answers that are streamed among them.
+/// Requests of one grant under way at once, answers that are streamed among them.
 pub const HTTP_UNDER_WAY_MAX: usize = 64;
 /// Seconds that a gateway which is told to end waits for answers under way.
 pub const HTTP_GOODBYE_SECONDS_MAX: u64 = 10;

@@ -198,6 +198,47 @@ fn a_spent_grant_says_so_to_the_model() {
     );
 }
 
+/// Calls and bytes are the grant's: what one token takes, its others do not have. At the limit the last call is answered.
+#[test]
+fn tokens_of_a_grant_spend_one_budget() {
+    let (_data, gateway, issuer) = with_samples(&[]);
+    let overview = |token: &str| gateway.call_as(token, "at_overview", json!({}));
+    let list = |token: &str| {
+        let arguments = json!({ "actor": ACTOR, "collection": "app.bsky.feed.post" });
+        gateway.call_as(token, "at_list", arguments)
+    };
+    let is_spent = |result: &Value| result["structuredContent"]["code"] == "budgetSpent";
+    // What tokens take to be shown, and a call after that.
+    let (grant, first) = issuer.issue(reading().all_repos(), "measured");
+    let second = issuer.save(&grant);
+    let mut used = Vec::new();
+    for token in [&first, &first, &second] {
+        assert_ne!(overview(token)["isError"], true);
+        used.push(issuer.used(&grant).0);
+    }
+    for (spare, answered) in [(0, true), (-1, false)] {
+        let calls = used[2].checked_add_signed(spare).unwrap();
+        let (grant, first) = issuer.issue(reading().all_repos().calls(calls), "calls");
+        let second = issuer.save(&grant);
+        for token in [&first, &first] {
+            assert_ne!(overview(token)["isError"], true, "{calls} calls");
+        }
+        let last = overview(&second);
+        assert_eq!(is_spent(&last), !answered, "{calls} calls: {last}");
+        for token in [&first, &second] {
+            assert!(is_spent(&overview(token)), "{calls} calls");
+        }
+    }
+    let (grant, first) = issuer.issue(reading().all_repos(), "measured");
+    assert_ne!(list(&first)["isError"], true);
+    let bytes = issuer.used(&grant).1;
+    assert!(bytes > 0);
+    let (grant, first) = issuer.issue(reading().all_repos().bytes(bytes), "bytes");
+    let second = issuer.save(&grant);
+    assert_ne!(list(&first)["isError"], true, "{bytes} bytes");
+    assert!(is_spent(&list(&second)), "{bytes} bytes");
+}
+
 /// Each listing's cursors are the grant's that made them.
 #[test]
 fn a_cursor_is_of_no_use_to_another_grant() {

@@ -55,6 +55,13 @@ struct Held {
     key: Key,
     /// None if the store did not say: its calls are spent.
     scope: Option<Scope>,
+    limits: Arc<Limits>,
+}
+
+/// What all holders of one grant have together: with a second token nobody has more.
+struct Limits {
+    /// The grant's id; none if the store did not say.
+    grant: String,
     rates: Mutex<Rates>,
     under_way: Arc<Semaphore>,
 }
@@ -86,6 +93,12 @@ impl Holder {
         })
     }
 
+    /// Returns the limits of this grant, if it is what this one holds.
+    fn limits_of(&self, grant: &str) -> Option<&Arc<Limits>> {
+        let limits = &self.grant.as_ref()?.limits;
+        (!grant.is_empty() && limits.grant == grant).then_some(limits)
+    }
+
     /// Says whether this holder may see how the gateway and its store are, which is of all holders and repos.
     pub(super) fn maintains(&self) -> bool {
         let Some(held) = &self.grant else { return true };
@@ -98,20 +111,21 @@ impl Holder {
     }
 }
 
-impl Held {
-    fn new(key: Key, scope: Option<Scope>, now: Instant) -> Self {
+impl Limits {
+    fn new(grant: String, now: Instant) -> Self {
         let rates = Rates {
             requests: Rate::new(HTTP_REQUESTS_PER_SECOND, now),
             bytes: Rate::new(HTTP_BYTES_PER_SECOND, now),
         };
         Self {
-            key,
-            scope,
+            grant,
             rates: Mutex::new(rates),
             under_way: Arc::new(Semaphore::new(HTTP_UNDER_WAY_MAX)),
         }
     }
+}
 
+impl Held {
     fn enter(&self, now: Instant) -> Result<OwnedSemaphorePermit, Refusal> {
         if self
             .scope
@@ -121,11 +135,11 @@ impl Held {
             return Err(Refusal::TooLittle(SCOPE));
         }
         {
-            let mut rates = lock(&self.rates);
+            let mut rates = lock(&self.limits.rates);
             rates.bytes.is_paid(now).map_err(Refusal::TooMuch)?;
             rates.requests.take(now).map_err(Refusal::TooMuch)?;
         }
-        let under_way = self.under_way.clone();
+        let under_way = self.limits.under_way.clone();
         under_way
             .try_acquire_owned()
             .map_err(|_| Refusal::TooMuch(Duration::from_secs(1)))
@@ -140,7 +154,7 @@ impl Place {
     /// Charges bytes of the answer.
     pub(super) fn charge(&self, bytes: usize) {
         if let Some(held) = &self.holder.grant {
-            lock(&held.rates).bytes.charge(bytes);
+            lock(&held.limits.rates).bytes.charge(bytes);
         }
     }
 }
@@ -271,17 +285,22 @@ impl Holders {
 
     async fn restore(&self, token: &str, key: Key) -> Result<Arc<Holder>, Refusal> {
         let connection = self.root.restored(token);
-        let scope = match connection.about().await {
-            Ok(about) => Some(about.scope),
+        let (scope, grant) = match connection.about().await {
+            Ok(about) => (Some(about.scope), about.grant),
             // The tools say so, each in its answer.
-            Err(error) if error.code() == Code::BudgetSpent => None,
+            Err(error) if error.code() == Code::BudgetSpent => (None, String::new()),
             Err(error) => return Err(refusal(&error)),
         };
         let now = Instant::now();
-        let holder = self.holder(connection, Some(Held::new(key, scope, now)));
-        lock(&self.table)
-            .insert(key, holder, now)
-            .ok_or(Refusal::Busy)
+        // Locked until it is in there, or two tokens of a grant that come together would not find each other.
+        let mut table = lock(&self.table);
+        let live = table
+            .values()
+            .find_map(|holder| holder.limits_of(&grant).cloned());
+        let limits = live.unwrap_or_else(|| Arc::new(Limits::new(grant, now)));
+        let held = Held { key, scope, limits };
+        let holder = self.holder(connection, Some(held));
+        table.insert(key, holder, now).ok_or(Refusal::Busy)
     }
 
     /// Makes sure that a holder's grant was live after `before` calls were answered, and lets go of one that was not.
@@ -370,11 +389,17 @@ mod tests {
 
     fn held(scope: Scope) -> (Held, Instant) {
         let now = Instant::now();
-        (Held::new([0; 32], Some(scope), now), now)
+        (held_by(0, Some(scope), "grant", now), now)
+    }
+
+    fn held_by(key: u8, scope: Option<Scope>, grant: &str, now: Instant) -> Held {
+        let limits = Arc::new(Limits::new(grant.to_owned(), now));
+        let key = [key; 32];
+        Held { key, scope, limits }
     }
 
     #[test]
-    fn requests_of_one_token_are_bounded_in_number_and_at_once() {
+    fn requests_of_one_grant_are_bounded_in_number_and_at_once() {
         let (held, now) = held(Scope::none().read());
         let mut under_way = Vec::new();
         for _ in 0..HTTP_UNDER_WAY_MAX {
@@ -394,7 +419,7 @@ mod tests {
     #[test]
     fn bytes_are_paid_for() {
         let (held, now) = held(Scope::none().read());
-        let charge = |bytes| lock(&held.rates).bytes.charge(bytes);
+        let charge = |bytes| lock(&held.limits.rates).bytes.charge(bytes);
         charge(HTTP_BYTES_PER_SECOND as usize);
         assert!(held.enter(now).is_ok());
         charge(1);
@@ -409,9 +434,58 @@ mod tests {
         assert_eq!(refused.err(), Some(Refusal::TooLittle(SCOPE)));
     }
 
+    /// Two tokens of a grant have what one has; with another grant's they share nothing.
+    #[cfg(feature = "embedded")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tokens_of_one_grant_share_its_limits() {
+        use crate::resources::granted::{ACTOR, Archive};
+
+        let archive = Archive::new().await;
+        let holders = holders_of(archive.owner().clone());
+        let grants = archive.owner().session().await.unwrap().grants();
+        let scope = || {
+            let scope = Scope::none().repo(ACTOR).all_collections().read();
+            scope.unlimited_calls().unlimited_bytes().never_expires()
+        };
+        let one = grants.issue(scope(), "one").await.unwrap().grant;
+        let other = grants.issue(scope(), "other").await.unwrap().grant;
+        let mut held = Vec::new();
+        for grant in [&one, &one, &other] {
+            let (token, _) = grant.save("").await.unwrap();
+            held.push(holders.of(&token).await.unwrap());
+        }
+        assert_eq!(holders.connections().live, 3);
+        let now = Instant::now();
+        let enter = |at: usize| held[at].grant.as_ref().unwrap().enter(now);
+        // As many as may be, by both in turn; then neither may, and the other grant's may.
+        for turn in 0..HTTP_REQUESTS_PER_SECOND {
+            assert!(enter(turn as usize % 2).is_ok(), "{turn}");
+        }
+        for at in [0, 1] {
+            assert!(matches!(enter(at), Err(Refusal::TooMuch(_))), "{at}");
+        }
+        assert!(enter(2).is_ok());
+        // What one was sent, the other waits for.
+        let later = now + Duration::from_secs(1);
+        lock(&held[0].grant.as_ref().unwrap().limits.rates)
+            .bytes
+            .charge(2 * HTTP_BYTES_PER_SECOND as usize + 1);
+        let second = held[1].grant.as_ref().unwrap();
+        assert!(matches!(second.enter(later), Err(Refusal::TooMuch(_))));
+        assert!(second.enter(later + Duration::from_secs(1)).is_ok());
+        drop(held);
+        holders.close();
+        archive.end().await;
+    }
+
     fn holders(listener: &std::net::TcpListener) -> Holders {
         let address = listener.local_addr().unwrap().to_string();
-        let root = Connection::new(Backend::Listening(address.parse().unwrap()));
+        holders_of(Connection::new(Backend::Listening(
+            address.parse().unwrap(),
+        )))
+    }
+
+    fn holders_of(root: Connection) -> Holders {
         let policy = Policy {
             read_only: false,
             import: ImportRule::Nothing,
@@ -447,7 +521,7 @@ mod tests {
     async fn a_connection_that_nobody_uses_is_closed() {
         let listener = listener();
         let holders = holders(&listener);
-        let held = Held::new([0; 32], None, Instant::now());
+        let held = held_by(0, None, "", Instant::now());
         let holder = holders.holder(holders.root.restored("carrack_a"), Some(held));
         let used = lock(&holders.table).insert([0; 32], holder, Instant::now());
         let idle = Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX);

@@ -22,7 +22,7 @@ pub(super) enum Refusal {
     TooLong,
     /// The body did not come in time, or not whole.
     TooSlow,
-    /// Too much of one token, for now.
+    /// Too much of one grant, for now.
     TooMuch(Duration),
     /// Too much of all, for now.
     Busy,
@@ -68,7 +68,9 @@ impl Refusal {
             Self::Foreign(header) => header,
             Self::TooLong => "the body is longer than a request may be",
             Self::TooSlow => "the body did not come in time",
-            Self::TooMuch(_) => "too many requests or bytes with this token; wait and go on",
+            Self::TooMuch(_) => {
+                "too many requests or bytes with this token's grant; wait and go on"
+            }
             Self::Busy => "the gateway serves as many as it can; try again soon",
             Self::NoStore => "the gateway cannot reach its store; try again soon",
         }

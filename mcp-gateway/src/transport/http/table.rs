@@ -45,6 +45,11 @@ impl<T> Table<T> {
         Some(entry.value.clone())
     }
 
+    /// Returns what is kept, in no order.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.values().map(|entry| entry.value.as_ref())
+    }
+
     /// Keeps a value and returns it, or the one that is there already; none if all places are in use.
     pub(super) fn insert(&mut self, key: Key, value: T, now: Instant) -> Option<Arc<T>> {
         if let Some(there) = self.get(&key, now) {

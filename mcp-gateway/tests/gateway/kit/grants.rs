@@ -37,6 +37,12 @@ impl Issuer {
         self.runtime.block_on(grant.save("another")).unwrap().0
     }
 
+    /// Returns how many calls a grant has made, and how many bytes it has been given.
+    pub(crate) fn used(&self, grant: &Grant) -> (u64, u64) {
+        let usage = self.runtime.block_on(grant.info()).unwrap().usage;
+        (usage.calls, usage.bytes)
+    }
+
     pub(crate) fn revoke(&self, grant: &Grant) {
         self.runtime.block_on(grant.revoke()).unwrap();
     }
