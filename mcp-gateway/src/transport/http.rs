@@ -14,6 +14,7 @@ mod refusal;
 mod serving;
 mod status;
 mod table;
+mod taken;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

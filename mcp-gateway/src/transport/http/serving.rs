@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use carrack_schema::limits::{
-    HTTP_CONNECTIONS_MAX, HTTP_GOODBYE_SECONDS_MAX, HTTP_HEAD_SECONDS_MAX,
+    HTTP_CONNECTIONS_MAX, HTTP_GOODBYE_SECONDS_MAX, HTTP_HEAD_SECONDS_MAX, HTTP_WRITE_SECONDS_MAX,
 };
 use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
@@ -22,11 +22,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::holder::Place;
 use super::meter::Meter;
+use super::taken::Taken;
 
 /// What connections may take.
 struct Bounds {
     connections: usize,
     head: Duration,
+    write: Duration,
     goodbye: Duration,
 }
 
@@ -35,6 +37,7 @@ pub(super) async fn run(listener: &TcpListener, router: Router, stop: Cancellati
     let bounds = Bounds {
         connections: HTTP_CONNECTIONS_MAX,
         head: Duration::from_secs(HTTP_HEAD_SECONDS_MAX),
+        write: Duration::from_secs(HTTP_WRITE_SECONDS_MAX),
         goodbye: Duration::from_secs(HTTP_GOODBYE_SECONDS_MAX),
     };
     serve(listener, router, stop, &bounds).await;
@@ -49,7 +52,7 @@ async fn serve(listener: &TcpListener, router: Router, stop: CancellationToken, 
     let accepting = async {
         // Never closed; whoever comes beyond it waits in the listener's own queue.
         while let Ok(place) = places.clone().acquire_owned().await {
-            let stream = accept(listener).await;
+            let stream = Taken::new(accept(listener).await, bounds.write);
             let service = TowerToHyperService::new(router.clone());
             let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
             tokio::spawn(async move {
@@ -146,6 +149,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         connections: 1,
         head: Duration::from_millis(50),
+        write: Duration::from_millis(50),
         goodbye: Duration::from_millis(50),
     };
 
@@ -179,6 +183,32 @@ mod tests {
             next.read_to_string(&mut answer).await.unwrap();
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             stop.cancel();
+        };
+        futures::join!(serve(&listener, router, stop.clone(), &BOUNDS), clients);
+    }
+
+    /// The first has the only place and takes nothing of its answer; the second is served once that has taken too long.
+    #[tokio::test]
+    async fn whoever_takes_no_answer_makes_room() {
+        let (listener, address) = listener().await;
+        let huge = || Body::from(vec![b'x'; 64 << 20]);
+        let router = Router::new()
+            .route("/huge", get(async move || huge()))
+            .route("/", get(async || "ok"));
+        let stop = CancellationToken::new();
+        let clients = async {
+            let mut deaf = TcpStream::connect(address).await.unwrap();
+            deaf.write_all(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            let mut next = TcpStream::connect(address).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            next.write_all(request).await.unwrap();
+            let mut answer = String::new();
+            next.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            stop.cancel();
+            drop(deaf);
         };
         futures::join!(serve(&listener, router, stop.clone(), &BOUNDS), clients);
     }
