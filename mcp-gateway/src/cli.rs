@@ -51,8 +51,14 @@ struct Global {
     #[cfg_attr(feature = "embedded", arg(conflicts_with = "data"))]
     #[arg(long, global = true, env = "CARRACK_STORE", value_name = "ADDR")]
     store: Option<Address>,
+    /// Be the holder of the token in this file, and may no more than its grant; for stdin and stdout [env: CARRACK_TOKEN, which
+    /// holds the token itself]
+    #[cfg(feature = "stdio")]
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Serve streamable HTTP there (IP:PORT, port 0 takes a free one) instead of stdin and stdout, for holders of tokens
     #[cfg(feature = "http")]
+    #[cfg_attr(feature = "stdio", arg(conflicts_with = "token_file"))]
     #[arg(long, value_name = "ADDR")]
     http: Option<std::net::SocketAddr>,
     /// Name by which HTTP clients may call this gateway, beside this machine's own (HOST or HOST:PORT; repeatable)
@@ -189,8 +195,9 @@ fn serve(global: &Global) -> Result<(), Error> {
             }
             #[cfg(feature = "stdio")]
             if let Some(output) = output {
-                // A store that cannot be opened is better known at start than from the first call.
-                connection.session().await?;
+                // A store that cannot be opened, or a token that opens nothing, is better known now than from the first call.
+                let connection = global.authority(&connection)?;
+                connection.scope().await.map_err(without_access)?;
                 let gateway = Gateway::new(connection.clone(), policy);
                 return Ok(crate::transport::stdio::serve(gateway, output).await?);
             }
@@ -249,6 +256,16 @@ async fn serve_http(
     Ok(server.serve().await?)
 }
 
+/// Tells whoever may not come in what to bring.
+#[cfg(feature = "stdio")]
+fn without_access(error: Error) -> Error {
+    if error.code() != Code::BadCredential {
+        return error;
+    }
+    let advice = "`carrack grant create` makes a token that does; name the file that holds it with --token-file";
+    Error::new(error.code(), format!("{}; {advice}", error.words()))
+}
+
 #[cfg(any(feature = "stdio", feature = "http"))]
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     Ok(tokio::runtime::Builder::new_multi_thread()
@@ -300,6 +317,30 @@ fn text_of(path: &std::path::Path) -> Result<String, Error> {
     })
 }
 
+/// Returns the token that a file holds. One that holds none is refused: without a token a caller would be the owner.
+#[cfg(feature = "stdio")]
+fn token_in(path: &std::path::Path) -> Result<String, Error> {
+    use std::io::Read;
+
+    use carrack_schema::limits::TOKEN_BYTES_MAX;
+
+    let refused = |why: &dyn std::fmt::Display| {
+        let words = format!("--token-file {}: {why}", path.display());
+        Error::new(Code::InvalidArgument, words)
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| refused(&error))?;
+    let mut file = file.take(TOKEN_BYTES_MAX as u64 + 1);
+    file.read_to_string(&mut text)
+        .map_err(|error| refused(&error))?;
+    match text.trim() {
+        token if text.len() <= TOKEN_BYTES_MAX && !token.is_empty() => Ok(token.to_owned()),
+        _ => Err(refused(
+            &"it holds no token; `carrack grant create` prints one",
+        )),
+    }
+}
+
 impl Global {
     /// Returns the options that were given, as they mean the same from any folder.
     #[cfg(feature = "stdio")]
@@ -317,6 +358,9 @@ impl Global {
         if let Some(store) = &self.store {
             arguments.extend(["--store".to_owned(), store.to_string()]);
         }
+        if let Some(file) = &self.token_file {
+            arguments.extend(["--token-file".to_owned(), text_of(file)?]);
+        }
         if self.read_only {
             arguments.push("--read-only".to_owned());
         }
@@ -327,6 +371,21 @@ impl Global {
             arguments.extend(["--import-root".to_owned(), text_of(root)?]);
         }
         Ok(arguments)
+    }
+
+    /// Returns the connection of the token's holder, if one is given; a flag wins over the environment.
+    #[cfg(feature = "stdio")]
+    fn authority(&self, connection: &Connection) -> Result<Connection, Error> {
+        let token = match &self.token_file {
+            Some(path) => Some(token_in(path)?),
+            None => std::env::var("CARRACK_TOKEN")
+                .ok()
+                .filter(|token| !token.is_empty()),
+        };
+        Ok(match token {
+            Some(token) => connection.restored(&token),
+            None => connection.clone(),
+        })
     }
 
     /// Returns the tools named, by what they are called now.
@@ -426,5 +485,17 @@ mod tests {
         assert!(!imports(&["--import-root", ".", "--read-only"], true));
         assert!(!imports(&["--read-only"], false));
         assert!(global(&["--import-root", "/no/such"]).policy(true).is_err());
+    }
+
+    /// Over HTTP each caller brings a token of its own.
+    #[cfg(all(feature = "stdio", feature = "http"))]
+    #[test]
+    fn a_token_is_for_stdio_alone() {
+        let parse = |arguments: &[&str]| {
+            Cli::try_parse_from([&["carrack-mcp", "--token-file", "t"], arguments].concat())
+        };
+        assert!(parse(&[]).is_ok());
+        assert!(parse(&["install", "--client", "cursor"]).is_ok());
+        assert!(parse(&["--http", "127.0.0.1:0"]).is_err());
     }
 }

@@ -46,6 +46,7 @@ fn command(data: &Path, arguments: &[&str]) -> Command {
         .arg(data)
         .args(arguments)
         .env_remove("CARRACK_STORE")
+        .env_remove("CARRACK_TOKEN")
         .env_remove("CARRACK_DATA");
     command
 }

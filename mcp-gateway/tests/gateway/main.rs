@@ -7,6 +7,7 @@ mod errors;
 mod export;
 mod grants;
 mod handles;
+mod holder;
 mod hostile;
 mod http;
 mod import;

@@ -47,6 +47,16 @@ impl Issuer {
         self.runtime.block_on(grant.revoke()).unwrap();
     }
 
+    /// Ends every grant there is, whoever made it.
+    pub(crate) fn revoke_all(&self) {
+        self.runtime.block_on(async {
+            let grants = self.session.grants();
+            for info in grants.list("", 0).await.unwrap().grants {
+                grants.grant(&info.id).revoke().await.unwrap();
+            }
+        });
+    }
+
     /// Returns a token that may read and list one repo.
     pub(crate) fn reader(&self, did: &str) -> (Grant, String) {
         self.issue(reading().repo(did), did)
