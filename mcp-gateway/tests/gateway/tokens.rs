@@ -40,7 +40,11 @@ fn assert_refused(gateway: &Http, token: &str) {
         );
         assert_eq!(response.header("www-authenticate"), Some(expected));
         let body: Value = serde_json::from_str(&response.body).unwrap();
-        assert_eq!(body["error"], "invalid_token", "{body}");
+        assert_eq!(body["jsonrpc"], "2.0", "{body}");
+        assert!(body.get("id").is_some_and(Value::is_null), "{body}");
+        assert_eq!(body["error"]["data"]["error"], "invalid_token", "{body}");
+        let words = body["error"]["message"].as_str().unwrap();
+        assert!(words.contains("opens nothing"), "{body}");
         assert!(token.is_empty() || !response.body.contains(token));
     }
 }

@@ -33,6 +33,9 @@ pub(super) enum Refusal {
 /// The scope that is asked for where none is shown: what the smallest useful grant allows.
 pub(super) const SCOPE: &str = "at:read";
 
+/// JSON-RPC's code for errors that have none of their own.
+const SERVER_ERROR: i32 = -32_000;
+
 impl Refusal {
     fn status(self) -> StatusCode {
         match self {
@@ -63,7 +66,9 @@ impl Refusal {
             Self::NoToken => {
                 "send Authorization: Bearer with a token; `carrack grant create` makes one"
             }
-            Self::BadToken => "this token opens nothing; get a new one from whoever gave it",
+            Self::BadToken => {
+                "this token opens nothing, or nothing any more; ask whoever gave it for another"
+            }
             Self::TooLittle(_) => "the token's grant does not allow this; ask for a wider one",
             Self::Foreign(header) => header,
             Self::TooLong => "the body is longer than a request may be",
@@ -99,7 +104,9 @@ impl Refusal {
 
     /// Returns the answer; `metadata` is where it stands what may be asked for, and a browser asks its user.
     pub(super) fn response(self, metadata: &str, is_page: bool) -> Response {
-        let body = json!({ "error": self.name(), "error_description": self.words() });
+        let error = json!({ "code": SERVER_ERROR, "message": self.words(), "data": { "error": self.name() } });
+        // As MCP has it, so that clients pass the words on; whose request it is was not read.
+        let body = json!({ "jsonrpc": "2.0", "id": null, "error": error });
         let mut response = (self.status(), body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
