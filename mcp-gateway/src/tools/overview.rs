@@ -49,7 +49,8 @@ struct Output {
     verdict: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     repos: Option<u64>,
-    records: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<u64>,
     items: Vec<Item>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -135,13 +136,16 @@ async fn archive(
 }
 
 fn render_archive(stats: &StoreStats, list: &RepoList, page: PageOf) -> Answer {
-    let mut header = format!(
-        "{} · {}",
-        counted(stats.repos, "repo"),
-        counted(stats.records, "record")
-    );
-    if page.format == Format::Full {
+    // Totals over collections that a session may not see are not told, and would be zeros.
+    let is_told = stats.bytes_in > 0 || stats.repos == 0;
+    let mut header = counted(stats.repos, "repo");
+    if is_told {
         header.push_str(" · ");
+        header.push_str(&counted(stats.records, "record"));
+    } else {
+        header.push_str(" · of each, the records in collections that this session may see");
+    }
+    if page.format == Format::Full {
         header.push_str(&sizes(stats.bytes_in, stats.bytes_stored));
     }
     if stats.repos == 0 {
@@ -162,7 +166,7 @@ fn render_archive(stats: &StoreStats, list: &RepoList, page: PageOf) -> Answer {
     });
     let output = Output {
         repos: Some(stats.repos),
-        records: stats.records,
+        records: is_told.then_some(stats.records),
         ..Output::default()
     };
     assemble(header, rows, list.more, output, page)
@@ -183,16 +187,20 @@ fn repo_row(repo: &RepoInfo, format: Format) -> String {
 
 fn details(repo: &RepoInfo) -> String {
     format!(
-        " · commit {} · {} · imported {}",
+        " · commit {}{} · imported {}",
         repo.source.commit,
         sizes(repo.bytes_in, repo.bytes_stored),
         rfc3339(repo.imported)
     )
 }
 
+/// Returns what follows on sizes; nothing where they are not told.
 fn sizes(bytes_in: u64, bytes_stored: u64) -> String {
+    if bytes_in == 0 {
+        return String::new();
+    }
     format!(
-        "{} bytes of CAR, {} stored",
+        " · {} bytes of CAR, {} stored",
         count(bytes_in),
         count(bytes_stored)
     )
@@ -280,7 +288,7 @@ fn render_account(
         did: Some(account.source.did.clone()),
         rev: Some(account.source.rev.clone()),
         verdict: Some(account.source.verdict.as_str()),
-        records: account.records,
+        records: Some(account.records),
         ..Output::default()
     };
     assemble(header, rows.into_iter(), more, output, page)

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use carrack_client::Scope;
 use serde_json::json;
 
 use crate::kit::{ACTOR, Agent, FRIEND, Issuer, folder, reading, text};
@@ -56,6 +57,35 @@ fn a_holder_reaches_its_grant_and_no_more_until_it_is_revoked() {
     );
 }
 
+/// A store tells no total of what a session may not see a part of; a zero would be a wrong one.
+#[test]
+fn what_a_narrow_grant_is_not_told_is_not_said_to_be_nothing() {
+    let data = folder();
+    let _owner = Agent::with_samples(data.path());
+    let scope = Scope::none()
+        .all_repos()
+        .collection("app.bsky.feed.*")
+        .read()
+        .list()
+        .unlimited_calls()
+        .unlimited_bytes()
+        .never_expires();
+    let (_, token) = Issuer::of(data.path()).issue(scope, "posts");
+    let mut holder = holding(data.path(), &file(data.path(), &token));
+    for format in ["compact", "full"] {
+        let overview = holder.call("at_overview", json!({ "format": format }));
+        let shown = text(&overview);
+        let header = "2 repos · of each, the records in collections that this session may see\n";
+        assert!(shown.starts_with(header), "{shown}");
+        assert!(shown.contains(" · 17 records · "), "{shown}");
+        assert!(!shown.contains("· 0 "), "{shown}");
+        assert!(
+            overview["structuredContent"].get("records").is_none(),
+            "{overview}"
+        );
+    }
+}
+
 #[test]
 fn the_environment_holds_a_token_too_and_a_file_wins() {
     let data = folder();
@@ -91,7 +121,7 @@ fn what_opens_nothing_ends_the_gateway_at_start() {
         (" \n", "invalidArgument", "it holds no token"),
         (&long, "invalidArgument", "it holds no token"),
         ("carrack_x", "badCredential", "--token-file"),
-        (&token, "badCredential", "makes a token"),
+        (&token, "badCredential", "makes one"),
     ] {
         let file = file(data.path(), token);
         let (exit, log) = started_and_ended(data.path(), &file);
