@@ -2,7 +2,12 @@
 //!
 //! stdout is the protocol's while serving; what people should know goes to stderr.
 
+#[cfg(any(feature = "stdio", feature = "http"))]
+mod config;
+
 use std::io::{self, IsTerminal, Write};
+#[cfg(feature = "http")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,7 +17,9 @@ use carrack_schema::codes::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::connection::{Backend, Connection};
-use crate::server::{Gateway, ImportRule, Policy};
+#[cfg(any(feature = "stdio", not(feature = "http")))]
+use crate::server::Gateway;
+use crate::server::{ImportRule, Policy};
 
 /// Let AI agents read and fill an archive of AT Protocol repositories, over MCP.
 #[derive(Parser)]
@@ -33,23 +40,39 @@ Examples:
   carrack-mcp --http 127.0.0.1:8080         serve http://127.0.0.1:8080/mcp, and tell the
                                             owner's token; `carrack grant create`
                                             makes narrower ones
+  carrack-mcp --store tls:at.example.org:7440 --token-file agent.token
+                                            in front of a store elsewhere, by a grant of it
+  carrack-mcp --config gateway.toml         with the options of a file
 
 For an MCP client's settings:
   {\"mcpServers\": {\"carrack\": {\"command\": \"carrack-mcp\", \"args\": []}}}
 
 Without --store the data folder's store is used: through its running owner, be it
-`carrack serve` or another gateway, else opened here. CARRACK_LOG=debug says more,
-on stderr.";
+`carrack serve` or another gateway, else opened here. A flag wins over the environment,
+that over the file of --config. CARRACK_LOG=debug says more, on stderr. A signal ends it,
+on stdio the end of stdin too; over HTTP calls under way are answered first.
+Exit codes: 0 ok, 1 failed, 2 usage.";
 
+#[cfg(feature = "stdio")]
+const INSTALL_EXAMPLES: &str = "\
+Examples:
+  carrack-mcp install --client claude-desktop                 print what belongs in its file
+  carrack-mcp install --client cursor --write                 put it there
+  carrack-mcp install --client vscode --write --read-only --data /srv/at
+                                                              with options for the gateway
+
+What else is in the file stays, byte for byte; what it was before is kept beside it.";
+
+/// A flag wins over the environment, that over the file of `--config`.
 #[derive(Args)]
 struct Global {
-    /// Data folder [default: the platform's, such as ~/.local/share/carrack]
+    /// Data folder [env: CARRACK_DATA] [default: the platform's, such as ~/.local/share/carrack]
     #[cfg(feature = "embedded")]
-    #[arg(long, global = true, env = "CARRACK_DATA", value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Use the store that listens there (unix:PATH or IP:PORT), not a data folder's
+    /// Use the store that listens there (unix:PATH, IP:PORT or tls:HOST:PORT), not a data folder's [env: CARRACK_STORE]
     #[cfg_attr(feature = "embedded", arg(conflicts_with = "data"))]
-    #[arg(long, global = true, env = "CARRACK_STORE", value_name = "ADDR")]
+    #[arg(long, global = true, value_name = "ADDR")]
     store: Option<Address>,
     /// Be the holder of the token in this file, and may no more than its grant; for stdin and stdout [env: CARRACK_TOKEN, which
     /// holds the token itself]
@@ -59,38 +82,61 @@ struct Global {
     /// Serve streamable HTTP there (IP:PORT, port 0 takes a free one) instead of stdin and stdout, for holders of tokens
     #[cfg(feature = "http")]
     #[cfg_attr(feature = "stdio", arg(conflicts_with = "token_file"))]
-    #[arg(long, value_name = "ADDR")]
-    http: Option<std::net::SocketAddr>,
-    /// Name by which HTTP clients may call this gateway, beside this machine's own (HOST or HOST:PORT; repeatable)
+    #[arg(long, value_name = "ADDR", value_parser = http_address)]
+    #[arg(env = "CARRACK_MCP_HTTP", hide_env_values = true)]
+    http: Option<SocketAddr>,
+    /// Name by which HTTP clients may call this gateway, beside this machine's own (HOST or HOST:PORT; several, or by commas)
     #[cfg(feature = "http")]
-    #[arg(long, value_name = "HOST", requires = "http")]
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    #[arg(env = "CARRACK_MCP_ALLOWED_HOST", hide_env_values = true)]
     allowed_host: Vec<String>,
-    /// Web site whose pages may call this gateway, beside its own (such as https://app.example.org; repeatable)
+    /// Web site whose pages may call this gateway, beside its own (such as https://app.example.org; several, or by commas)
     #[cfg(feature = "http")]
-    #[arg(long, value_name = "ORIGIN", requires = "http")]
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(env = "CARRACK_MCP_ALLOWED_ORIGIN", hide_env_values = true)]
     allowed_origin: Vec<String>,
     /// Over HTTP, let whoever shows no token do what the owner may: every program on this machine
     #[cfg(feature = "http")]
-    #[arg(long, requires = "http")]
+    #[arg(long, env = "CARRACK_MCP_TOKENLESS", hide_env_values = true)]
     tokenless: bool,
     /// Offer no tool that writes
     #[arg(long, global = true)]
+    #[arg(env = "CARRACK_MCP_READ_ONLY", hide_env_values = true)]
     read_only: bool,
     /// Offer these tools alone, such as at_overview,at_get; `carrack-mcp tools` describes all
     #[arg(long, global = true, value_name = "LIST", value_delimiter = ',')]
+    #[arg(env = "CARRACK_MCP_TOOLS", hide_env_values = true)]
     tools: Option<Vec<String>>,
     /// Import files below this folder only; over HTTP, at_import is not offered without it
     #[arg(long, global = true, value_name = "DIR")]
+    #[arg(env = "CARRACK_MCP_IMPORT_ROOT", hide_env_values = true)]
     import_root: Option<PathBuf>,
+    /// Take what is not given from this file: in TOML, by the options' names (read_only = true)
+    #[cfg(any(feature = "stdio", feature = "http"))]
+    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(env = "CARRACK_MCP_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+}
+
+/// Reads where HTTP is served.
+#[cfg(feature = "http")]
+fn http_address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = text.replacen("localhost:", "127.0.0.1:", 1);
+    let refused = |_| "write IP:PORT, such as 127.0.0.1:8080".to_owned();
+    numeric.parse().map_err(refused)
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Import a shipped sample and show what an agent sees, through a real MCP client and server
     #[cfg(all(feature = "embedded", feature = "stdio"))]
+    #[command(
+        after_help = "In a folder of its own that is removed at the end, or in that of --data."
+    )]
     Demo,
     /// Print the settings with which an MCP client starts this gateway, with the options given here
     #[cfg(feature = "stdio")]
+    #[command(after_help = INSTALL_EXAMPLES)]
     Install {
         /// The client
         #[arg(long)]
@@ -102,6 +148,11 @@ enum Command {
     /// Print what agents see, in Markdown
     Tools,
     /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  carrack-mcp completions bash > ~/.local/share/bash-completion/completions/carrack-mcp
+  carrack-mcp completions zsh > ~/.zfunc/_carrack-mcp
+  carrack-mcp completions fish > ~/.config/fish/completions/carrack-mcp.fish")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -166,12 +217,13 @@ fn run(cli: Cli) -> Result<(), Error> {
             runtime.shutdown_background();
             done
         }
-        None => serve(&cli.global),
+        None => serve(cli.global),
     }
 }
 
 #[cfg(any(feature = "stdio", feature = "http"))]
-fn serve(global: &Global) -> Result<(), Error> {
+fn serve(global: Global) -> Result<(), Error> {
+    let global = &global.completed()?;
     #[cfg(feature = "http")]
     let http = global.http;
     #[cfg(not(feature = "http"))]
@@ -198,6 +250,9 @@ fn serve(global: &Global) -> Result<(), Error> {
                 // A store that cannot be opened, or a token that opens nothing, is better known now than from the first call.
                 let connection = global.authority(&connection)?;
                 connection.scope().await.map_err(without_access)?;
+                if io::stdin().is_terminal() {
+                    note(TO_A_PERSON);
+                }
                 let gateway = Gateway::new(connection.clone(), policy);
                 return Ok(crate::transport::stdio::serve(gateway, output).await?);
             }
@@ -216,7 +271,7 @@ fn serve(global: &Global) -> Result<(), Error> {
 }
 
 #[cfg(not(any(feature = "stdio", feature = "http")))]
-fn serve(global: &Global) -> Result<(), Error> {
+fn serve(global: Global) -> Result<(), Error> {
     start_logging();
     let connection = Connection::new(global.backend()?);
     let gateway = Gateway::new(connection, global.policy(false)?);
@@ -235,7 +290,7 @@ async fn serve_http(
     global: &Global,
     connection: Connection,
     policy: Policy,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
 ) -> Result<(), Error> {
     use crate::transport::http::{Options, Server};
 
@@ -256,13 +311,19 @@ async fn serve_http(
     Ok(server.serve().await?)
 }
 
+/// Whoever starts it by hand would else wait for something to happen.
+#[cfg(feature = "stdio")]
+const TO_A_PERSON: &str = "\
+serving an MCP client on stdin and stdout, which is you now: close stdin (Ctrl-D) to end. MCP clients start this by
+themselves, see `carrack-mcp install --help`; `carrack-mcp demo` shows what they see";
+
 /// Tells whoever may not come in what to bring.
 #[cfg(feature = "stdio")]
 fn without_access(error: Error) -> Error {
     if error.code() != Code::BadCredential {
         return error;
     }
-    let advice = "`carrack grant create` makes a token that does; name the file that holds it with --token-file";
+    let advice = "`carrack grant create` makes one; name its file with --token-file";
     Error::new(error.code(), format!("{}; {advice}", error.words()))
 }
 
@@ -351,12 +412,16 @@ impl Global {
             let words = "a client starts the gateway on stdin and stdout: leave --http out";
             return Err(Error::new(Code::InvalidArgument, words));
         }
-        #[cfg(feature = "embedded")]
-        if let Some(data) = &self.data {
-            arguments.extend(["--data".to_owned(), text_of(data)?]);
-        }
-        if let Some(store) = &self.store {
-            arguments.extend(["--store".to_owned(), store.to_string()]);
+        match self.address()? {
+            Some(store) => arguments.extend(["--store".to_owned(), store.to_string()]),
+            #[cfg(feature = "embedded")]
+            None => {
+                if let Some(data) = self.folder() {
+                    arguments.extend(["--data".to_owned(), text_of(&data)?]);
+                }
+            }
+            #[cfg(not(feature = "embedded"))]
+            None => {}
         }
         if let Some(file) = &self.token_file {
             arguments.extend(["--token-file".to_owned(), text_of(file)?]);
@@ -370,7 +435,93 @@ impl Global {
         if let Some(root) = &self.import_root {
             arguments.extend(["--import-root".to_owned(), text_of(root)?]);
         }
+        if let Some(file) = &self.config {
+            arguments.extend(["--config".to_owned(), text_of(file)?]);
+        }
         Ok(arguments)
+    }
+
+    /// Returns the options with what the file says in the place of what is not given.
+    #[cfg(any(feature = "stdio", feature = "http"))]
+    fn completed(mut self) -> Result<Self, Error> {
+        let read = self.config.as_deref().map(config::Config::read);
+        let file = read.transpose()?.unwrap_or_default();
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_named = self.store.is_some() || is_set("CARRACK_STORE") || is_set("CARRACK_DATA");
+        #[cfg(feature = "embedded")]
+        let is_named = is_named || self.data.is_some();
+        if !is_named {
+            self.store = file.store;
+            #[cfg(feature = "embedded")]
+            {
+                self.data = file.data;
+            }
+        }
+        #[cfg(feature = "stdio")]
+        if self.token_file.is_none() && !is_set("CARRACK_TOKEN") {
+            self.token_file = file.token_file;
+        }
+        #[cfg(feature = "http")]
+        {
+            self.http = self.http.or(file.http);
+            self.tokenless |= file.tokenless;
+            let or = |given: Vec<_>, file| if given.is_empty() { file } else { given };
+            self.allowed_host = or(self.allowed_host, file.allowed_host);
+            self.allowed_origin = or(self.allowed_origin, file.allowed_origin);
+        }
+        self.read_only |= file.read_only;
+        self.tools = self.tools.or(file.tools);
+        self.import_root = self.import_root.or(file.import_root);
+        #[cfg(feature = "http")]
+        self.fits()?;
+        Ok(self)
+    }
+
+    /// Refuses options that say nothing together.
+    #[cfg(feature = "http")]
+    fn fits(&self) -> Result<(), Error> {
+        #[cfg(feature = "stdio")]
+        let brings_token = self.token_file.is_some();
+        #[cfg(not(feature = "stdio"))]
+        let brings_token = false;
+        let words = match self.http {
+            None if self.tokenless => "--tokenless needs --http",
+            None if !self.allowed_host.is_empty() => "--allowed-host needs --http",
+            None if !self.allowed_origin.is_empty() => "--allowed-origin needs --http",
+            Some(_) if brings_token => {
+                "over HTTP each caller brings a token: leave --token-file out"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(Code::InvalidArgument, words))
+    }
+
+    /// Returns where the store listens, if it is another's. A flag wins over the environment, an address there over a folder.
+    fn address(&self) -> Result<Option<Address>, Error> {
+        #[cfg(feature = "embedded")]
+        if self.data.is_some() {
+            return Ok(None);
+        }
+        if let Some(address) = &self.store {
+            return Ok(Some(address.clone()));
+        }
+        let text = std::env::var("CARRACK_STORE").unwrap_or_default();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let parsed = text
+            .parse()
+            .map_err(|error| Error::new(Code::InvalidArgument, format!("CARRACK_STORE: {error}")));
+        parsed.map(Some)
+    }
+
+    /// Returns the data folder that is named.
+    #[cfg(feature = "embedded")]
+    fn folder(&self) -> Option<PathBuf> {
+        let environment = || std::env::var_os("CARRACK_DATA").filter(|path| !path.is_empty());
+        self.data
+            .clone()
+            .or_else(|| environment().map(PathBuf::from))
     }
 
     /// Returns the connection of the token's holder, if one is given; a flag wins over the environment.
@@ -411,12 +562,12 @@ impl Global {
     }
 
     fn backend(&self) -> Result<Backend, Error> {
-        if let Some(address) = &self.store {
-            return Ok(Backend::Listening(address.clone()));
+        if let Some(address) = self.address()? {
+            return Ok(Backend::Listening(address));
         }
         #[cfg(feature = "embedded")]
         return Ok(Backend::Folder(crate::embedded::Folder::new(
-            self.data.clone(),
+            self.folder(),
         )?));
         #[cfg(not(feature = "embedded"))]
         Err(Error::new(

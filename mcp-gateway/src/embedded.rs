@@ -61,6 +61,7 @@ impl Folder {
             workers: std::thread::available_parallelism()
                 .map_or(1, usize::from)
                 .min(WORKERS_MAX),
+            store: carrack_store::cli::store_settings(&self.folder).map_err(foreign)?,
             ..Settings::default()
         };
         let (folder, runtime) = (self.folder.clone(), Handle::current());

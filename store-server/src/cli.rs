@@ -42,7 +42,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use self::credential::Credential;
 use self::door::{Door, Place};
 use self::output::Output;
+use self::store_options::StoreOptions;
 use crate::owner::{self, DataFolder};
+use crate::settings::StoreSettings;
 
 /// Keep AT Protocol repositories as verified, memory-mapped segments.
 #[derive(Parser)]
@@ -168,6 +170,17 @@ impl From<carrack_client::Error> for Failure {
 }
 
 type Result<T = (), E = Failure> = std::result::Result<T, E>;
+
+/// Returns what the environment and a folder's `config.toml` say of its store, for other programs that may own it.
+///
+/// # Errors
+/// If one of them says what cannot be.
+pub fn store_settings(folder: &DataFolder) -> Result<StoreSettings, crate::Error> {
+    let options = StoreOptions::of(folder);
+    options
+        .map(|options| options.settings())
+        .map_err(|failure| crate::Error::new(failure.code, failure.words))
+}
 
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {

@@ -136,7 +136,8 @@ fn unreadable(source: &str, error: &std::io::Error) -> Refusal {
     Refusal::new(code, "importing a file", why).about(source)
 }
 
-/// Sends the file and tells the caller how far it is. Dropped, it aborts the import.
+/// Sends the file and tells the caller how far it is. Dropped before all is sent, it aborts the import; after that
+/// the import ends by itself, whole or not at all.
 ///
 /// The inner error is the file's: the connection is as good as before.
 async fn upload(

@@ -117,7 +117,11 @@ impl Server {
             return Err(Error::new(Code::InvalidArgument, words));
         }
         let listener = TcpListener::bind(address).await.map_err(|error| {
-            let words = format!("cannot listen on {address}: {error}");
+            let next = match error.kind() {
+                std::io::ErrorKind::AddrInUse => "; name another port, or 0 for one that is free",
+                _ => "",
+            };
+            let words = format!("cannot listen on {address}: {error}{next}");
             Error::new(Code::Unavailable, words)
         })?;
         let address = listener.local_addr()?;

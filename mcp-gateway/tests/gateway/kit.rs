@@ -41,13 +41,12 @@ pub(crate) fn address(data: &Path) -> String {
 
 fn command(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carrack-mcp"));
-    command
-        .arg("--data")
-        .arg(data)
-        .args(arguments)
-        .env_remove("CARRACK_STORE")
-        .env_remove("CARRACK_TOKEN")
-        .env_remove("CARRACK_DATA");
+    command.arg("--data").arg(data).args(arguments);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARRACK_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

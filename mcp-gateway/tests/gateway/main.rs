@@ -14,6 +14,7 @@ mod import;
 mod install;
 mod kit;
 mod limits;
+mod options;
 mod paging;
 mod prompts;
 mod quoting;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use carrack_client::{Address, Client, Session};
 use carrack_schema::Code;
 
-use super::config::Config;
 use super::credential::login;
 use super::store_options::StoreOptions;
 use super::{Failure, Result};
@@ -102,9 +101,8 @@ async fn enter(place: &Place, token: Option<&str>) -> Result<(Session, Option<Op
             Ok((login(&client, token), None))
         }
         Place::Folder(folder) => {
-            let options = StoreOptions::environment()?.or(Config::read(folder.path())?.store());
             let settings = Settings {
-                store: options.settings(),
+                store: StoreOptions::of(folder)?.settings(),
                 ..Settings::default()
             };
             let (client, opened) = owner::open(folder, &settings).await?;

@@ -10,6 +10,7 @@ use super::output::Output;
 
 pub(super) async fn run(door: &mut Door, output: &mut Output) -> Result<Exit> {
     let mut after = String::new();
+    let mut is_empty = true;
     loop {
         let list = door
             .call(async |session| Ok(session.store().repos(&after, 0).await?))
@@ -17,11 +18,16 @@ pub(super) async fn run(door: &mut Door, output: &mut Output) -> Result<Exit> {
         for repo in &list.repos {
             print(repo, output)?;
         }
+        is_empty &= list.repos.is_empty();
         match list.repos.last() {
             Some(last) if list.more && !output.is_closed() => after.clone_from(&last.source.did),
-            _ => return Ok(Exit::Ok),
+            _ => break,
         }
     }
+    if is_empty && !output.is_json() {
+        output.note("none; `carrack import` brings some in");
+    }
+    Ok(Exit::Ok)
 }
 
 fn print(repo: &RepoInfo, output: &mut Output) -> Result {

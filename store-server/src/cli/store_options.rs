@@ -13,7 +13,9 @@ use carrack_schema::limits::{
 };
 use clap::{Args, Parser};
 
+use super::config::Config;
 use super::{Failure, Result};
+use crate::owner::DataFolder;
 use crate::settings::StoreSettings;
 
 // The help says so.
@@ -97,6 +99,11 @@ struct Environment {
 }
 
 impl StoreOptions {
+    /// Returns what is chosen about a folder's store, for a command that may own it.
+    pub(super) fn of(folder: &DataFolder) -> Result<Self> {
+        Ok(Self::environment()?.or(Config::read(folder.path())?.store()))
+    }
+
     /// Returns what the environment says.
     pub(super) fn environment() -> Result<Self> {
         let none: [&str; 0] = [];
