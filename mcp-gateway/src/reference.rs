@@ -2,9 +2,16 @@
 
 use std::borrow::Cow;
 
+use carrack_schema::limits::{
+    ANCESTORS_MAX, ANSWER_BYTES_DEFAULT, ANSWER_BYTES_MAX, CONNECTIONS_PER_GATEWAY_MAX,
+    HTTP_BODY_BYTES_MAX, HTTP_BYTES_PER_SECOND, HTTP_CONNECTIONS_MAX, HTTP_GOODBYE_SECONDS_MAX,
+    HTTP_REQUESTS_PER_SECOND, HTTP_UNDER_WAY_MAX, LIST_RECORDS_MAX, QUERY_STEPS_MAX, REFS_MAX,
+    RESOURCE_BYTES_MAX, SUBSCRIPTION_URIS_MAX,
+};
 use rmcp::model::{Prompt, ResourceTemplate, Tool};
 use serde_json::Value;
 
+use crate::render::frame::count;
 use crate::server::Policy;
 use crate::{prompts, resources, tools};
 
@@ -29,7 +36,73 @@ pub(crate) fn markdown() -> String {
     text.push_str("\n`resources/list` names the accounts that are held. Accounts, collections and records can be listened to.\n");
     text.push_str("\n## Prompts\n\n| prompt | arguments | answers |\n|---|---|---|\n");
     text.extend(prompts::list(&names).iter().map(prompt));
+    text.push_str(LIMITS);
+    text.extend(
+        limits()
+            .iter()
+            .map(|(what, most)| format_row(&[what, most])),
+    );
     text
+}
+
+const LIMITS: &str = "
+## Limits
+
+What callers meet. All limits are in `schema/src/limits.rs`, each with its reason; what a grant allows is its maker's choice.
+
+| what | most |
+|---|---|
+";
+
+fn limits() -> [(&'static str, String); 15] {
+    let sized = |most: usize| count(most as u64);
+    [
+        (
+            "bytes of text in an answer, if nothing is said",
+            sized(ANSWER_BYTES_DEFAULT),
+        ),
+        ("bytes of text in an answer", sized(ANSWER_BYTES_MAX)),
+        ("rows on a page", count(LIST_RECORDS_MAX.into())),
+        ("references in `at_get`", sized(REFS_MAX)),
+        ("steps in `at_query`", sized(QUERY_STEPS_MAX)),
+        (
+            "posts above another in `at_thread`",
+            count(ANCESTORS_MAX.into()),
+        ),
+        (
+            "bytes of a CAR that is read as a resource",
+            sized(RESOURCE_BYTES_MAX),
+        ),
+        (
+            "resources that one stream of updates names",
+            sized(SUBSCRIPTION_URIS_MAX),
+        ),
+        (
+            "HTTP: bytes of a request's body",
+            sized(HTTP_BODY_BYTES_MAX),
+        ),
+        (
+            "HTTP: requests of one token, each second",
+            count(HTTP_REQUESTS_PER_SECOND.into()),
+        ),
+        (
+            "HTTP: bytes of answers to one token, each second",
+            count(HTTP_BYTES_PER_SECOND.into()),
+        ),
+        (
+            "HTTP: requests of one token under way",
+            sized(HTTP_UNDER_WAY_MAX),
+        ),
+        ("HTTP: connections", sized(HTTP_CONNECTIONS_MAX)),
+        (
+            "HTTP: grants served at once",
+            sized(CONNECTIONS_PER_GATEWAY_MAX),
+        ),
+        (
+            "HTTP: seconds that calls under way have when it ends",
+            count(HTTP_GOODBYE_SECONDS_MAX),
+        ),
+    ]
 }
 
 fn tool(tool: &Tool) -> String {
