@@ -3,6 +3,7 @@
 mod answers;
 mod cancel;
 mod definitions;
+mod doors;
 mod errors;
 mod export;
 mod grants;
