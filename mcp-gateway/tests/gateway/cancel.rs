@@ -16,7 +16,7 @@ const DEBUG: &str = "carrack_gateway=debug";
 
 /// Writes a CAR of 64 MiB whose blocks are sound and whose root never comes: importing it takes a while, and a
 /// cancellation at the first percent comes in time however slow the machine is.
-fn long_car(path: &Path) {
+pub(crate) fn long_car(path: &Path) {
     let cid = |digest: &[u8]| [&[0x01, 0x71, 0x12, 0x20], digest].concat();
     let mut file = BufWriter::new(File::create(path).unwrap());
     let root = cid(&[7; 32]);

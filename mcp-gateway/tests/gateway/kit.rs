@@ -322,6 +322,8 @@ pub(crate) fn redact(text: &str) -> String {
     let text = after(&text, "imported ", 20, |t| t.ends_with('Z'), "TIME");
     // How well the store packs is its own affair.
     let text = after(&text, "bytes of CAR, ", 0, |_| true, "BYTES");
+    let text = after(&text, "bytes in, ", 0, |_| true, "BYTES");
+    let text = after(&text, "\"bytesStored\":", 0, |_| true, "BYTES");
     let text = after(&text, "cursor=c1_", 0, |_| true, "CURSOR");
     let text = after(&text, "\"next\":\"c1_", 0, |_| true, "CURSOR");
     after(&text, "\"cursor\":\"c1_", 0, |_| true, "CURSOR")
