@@ -85,6 +85,12 @@ pub(crate) async fn run(
     })?;
     let what = "importing a file";
     let source = arguments.source.as_str();
+    if ELSEWHERE.iter().any(|start| source.starts_with(start)) {
+        let why = "it is no path of a file here, and nothing is downloaded";
+        return Err(Refusal::new(Code::InvalidArgument, what, why).about(source).hint(
+            "ask the user for the repo's export as a file (com.atproto.sync.getRepo of the account's PDS gives it)",
+        ));
+    }
     let file = policy
         .import
         .open(&arguments.source)
@@ -118,12 +124,21 @@ pub(crate) async fn run(
         ImportOutcome::Rejected(rejection) => {
             // What does not fit is shown, and that is the file's.
             let why = format!("the file is not a sound repo export > {}", rejection.words);
+            let hint = match rejection.code {
+                Code::WrongDid => {
+                    "the archive is as it was; leave did out, or name that account's file"
+                }
+                _ => "the archive is as it was; get a fresh export of the repo and import that",
+            };
             Err(Refusal::new(rejection.code, what, why)
                 .about(source)
-                .hint("the archive is as it was; get a fresh export of the repo and import that"))
+                .hint(hint))
         }
     }
 }
+
+/// What names a repo elsewhere begins so; a file of such a name is written `./did:…`.
+const ELSEWHERE: [&str; 4] = ["https://", "http://", "at://", "did:"];
 
 fn unreadable(source: &str, error: &std::io::Error) -> Refusal {
     let code = match error.kind() {

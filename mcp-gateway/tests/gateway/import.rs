@@ -88,6 +88,26 @@ fn a_refused_file_says_why_and_changes_nothing() {
     assert!(gateway.text("at_overview", json!({})).starts_with("none"));
 }
 
+/// A model that asks for a download is told what to ask its user for.
+#[test]
+fn what_is_elsewhere_is_not_looked_for_here() {
+    let data = folder();
+    let mut gateway = Agent::start(data.path(), &[]);
+    for source in [
+        "https://pds.example/xrpc/com.atproto.sync.getRepo?did=did:plc:a",
+        ACTOR,
+        "at://fx-varied.test",
+    ] {
+        let refused = gateway.call("at_import", json!({ "source": source }));
+        assert_eq!(refused["isError"], true, "{refused}");
+        let told = text(&refused);
+        assert!(
+            told.contains("nothing is downloaded") && told.contains("ask the user"),
+            "{told}"
+        );
+    }
+}
+
 /// Over HTTP a path is a stranger's: it gets one error, whether or not a file is there.
 #[test]
 fn over_http_only_files_below_the_root_are_taken() {
