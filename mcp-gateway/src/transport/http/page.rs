@@ -38,15 +38,19 @@ pub(super) const ROWS_MAX: usize = 100;
 const STYLE: &str = "\
 :root{color-scheme:light dark}\
 body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}\
-h1{font-size:1.4rem;margin:0 0 .5rem}\
-h2{font-size:1.1rem;margin:2rem 0 .5rem}\
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.75rem;margin:1rem 0 0}\
-dt{font-size:.8rem;opacity:.7}\
-dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}\
-article{border-top:1px solid #8886;padding:.6rem 0}\
+h1{font-size:1.4rem;margin:0}\
+h2{font-size:1.1rem;margin:1.5rem 0 0;grid-column:1/-1}\
 h3{font-size:1rem;margin:0;overflow-wrap:anywhere}\
-p{margin:.15rem 0 0;font-size:.9rem;overflow-wrap:anywhere}\
-.over{opacity:.6}";
+p,label{display:block;margin:.15rem 0 0;font-size:.9rem;overflow-wrap:anywhere}\
+dl,section{display:grid;gap:.75rem;margin:0}\
+dl{grid-template-columns:repeat(auto-fill,minmax(7rem,1fr));margin-top:1rem}\
+section{grid-template-columns:repeat(auto-fill,minmax(min(22rem,100%),1fr))}\
+dl div,article{border:1px solid #8886;border-radius:.5rem;padding:.5rem .75rem}\
+dt,.more{font-size:.8rem;opacity:.75}\
+dd{margin:0;font-size:1.3rem;font-variant-numeric:tabular-nums}\
+time{white-space:nowrap}\
+meter{display:block;width:100%;height:.6rem}\
+.over{border-style:dashed}";
 
 /// Returns the policy that the page is served with: it may use its own style, and nothing else at all.
 pub(super) fn policy() -> String {
@@ -62,7 +66,7 @@ pub(super) fn html(status: &Status) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Carrack</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Carrack</h1>\n\
-         <p>version {} · as of {}</p>\n",
+         <p>version {} · as of <time>{}</time></p>\n",
         text(&status.version),
         rfc3339(status.now)
     );
@@ -112,9 +116,11 @@ fn totals(status: &Status) -> String {
         .collect();
     let mut out = format!("<dl>\n{}</dl>\n", facts.concat());
     if let Some(stats) = status.stats.filter(|stats| stats.purges > 0) {
-        let by = stats.purge_by.map_or("unknown".to_owned(), rfc3339);
+        let by = stats
+            .purge_by
+            .map_or("some time".to_owned(), |by| time(by, status.now));
         let line = format!(
-            "<p>{} with something deleted will be rewritten, the first by {by}</p>\n",
+            "<p>{} with something deleted will be rewritten, the first {by} at the latest</p>\n",
             counted(stats.purges, "segment file")
         );
         out.push_str(&line);
@@ -148,22 +154,22 @@ fn agent(grant: &GrantInfo, now: i64) -> String {
     let is_over = grant.scope.expires <= now;
     let ends = match grant.scope.expires {
         Scope::NEVER => "does not expire".to_owned(),
-        at if is_over => format!("expired {}", rfc3339(at)),
-        at => format!("expires {}", rfc3339(at)),
+        at if is_over => format!("expired {}", time(at, now)),
+        at => format!("expires {}", time(at, now)),
     };
     let use_of_it = match grant.usage.last_used {
-        None => "never used".to_owned(),
+        None => "<p>never used</p>".to_owned(),
         Some(at) => format!(
-            "calls {} · bytes {} · last {} · {} refused",
-            used(grant.usage.calls, grant.scope.calls.total, count),
-            used(grant.usage.bytes, grant.scope.bytes.total, bytes),
-            rfc3339(at),
-            count(grant.usage.refused)
+            "<p>used {} · {} refused</p>\n{}{}",
+            time(at, now),
+            counted(grant.usage.refused, "call"),
+            used("calls", grant.usage.calls, grant.scope.calls.total, count),
+            used("bytes", grant.usage.bytes, grant.scope.bytes.total, bytes),
         ),
     };
     format!(
-        "<article{}>\n<h3>{}</h3>\n<p>{use_of_it}</p>\n<p>may {} · {} · {} · {ends}</p>\n\
-         <p>{} · {} · grant {}</p>\n</article>\n",
+        "<article{}>\n<h3>{}</h3>\n{use_of_it}<p>may {} · {} · {} · {ends}</p>\n\
+         <p class=\"more\">{} · {} · grant {}</p>\n</article>\n",
         if is_over { " class=\"over\"" } else { "" },
         text(label),
         operations(grant.scope.may),
@@ -208,17 +214,47 @@ fn selection(selection: &Selection, noun: &str) -> String {
     }
 }
 
-/// Returns what was used of how much, if that is bounded.
-fn used(used: u64, of: Limit, show: impl Fn(u64) -> String) -> String {
+/// Returns what was used of how much, with a bar if that is bounded.
+fn used(what: &str, used: u64, of: Limit, show: impl Fn(u64) -> String) -> String {
     match of {
-        Limit::None => format!("{} of none", show(used)),
-        Limit::AtMost(most) => format!("{} of {}", show(used), show(most)),
-        Limit::Unlimited => show(used),
+        Limit::None => format!("<p>{what} {} of none</p>\n", show(used)),
+        Limit::AtMost(most) => format!(
+            "<label>{what} {} of {} <meter max=\"{most}\" value=\"{used}\"></meter></label>\n",
+            show(used),
+            show(most)
+        ),
+        Limit::Unlimited => format!("<p>{what} {}</p>\n", show(used)),
     }
 }
 
+/// Returns when something was or will be, as people say it; times far away by their date.
+fn time(at: i64, now: i64) -> String {
+    const UNITS: [(i64, &str); 3] = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+    const DAYS_MAX: i64 = 60;
+    let exact = rfc3339(at);
+    let seconds = at.saturating_sub(now) / 1_000_000;
+    let (away, is_past) = (seconds.saturating_abs(), at <= now);
+    let unit = UNITS.iter().find(|(unit, _)| away >= *unit);
+    let words = match unit {
+        _ if away > DAYS_MAX * 86_400 => exact.split('T').next().unwrap_or(&exact).to_owned(),
+        None if is_past => "just now".to_owned(),
+        None => "in a moment".to_owned(),
+        Some((unit, name)) => {
+            let much = counted((away / unit).unsigned_abs(), name);
+            match is_past {
+                true => format!("{much} ago"),
+                false => format!("in {much}"),
+            }
+        }
+    };
+    format!("<time datetime=\"{exact}\" title=\"{exact}\">{words}</time>")
+}
+
 fn imports(status: &Status) -> String {
-    let rows: Vec<_> = status.repos.iter().take(ROWS_MAX).map(repo).collect();
+    let rows: Vec<_> = {
+        let repos = status.repos.iter().take(ROWS_MAX);
+        repos.map(|each| repo(each, status.now)).collect()
+    };
     let title = match status.more_repos {
         true => "Repos, last imported first (some were not looked at)",
         false => "Repos, last imported first",
@@ -230,7 +266,7 @@ fn imports(status: &Status) -> String {
     )
 }
 
-fn repo(repo: &RepoInfo) -> String {
+fn repo(repo: &RepoInfo, now: i64) -> String {
     let handle = match repo.handle.as_str() {
         "" => String::new(),
         handle => format!(" · claims {}", text(handle)),
@@ -240,13 +276,14 @@ fn repo(repo: &RepoInfo) -> String {
         status => format!(" · hidden: {}", text(status)),
     };
     format!(
-        "<article>\n<h3>{}</h3>\n<p>{} · {} of CAR · imported {}</p>\n<p>rev {} · {}{handle}{hidden}</p>\n</article>\n",
+        "<article>\n<h3>{}</h3>\n<p>{} · {} of CAR · imported {}</p>\n<p>{}{handle}{hidden}</p>\n\
+         <p class=\"more\">rev {}</p>\n</article>\n",
         text(&repo.source.did),
         counted(repo.records, "record"),
         bytes(repo.bytes_in),
-        rfc3339(repo.imported),
-        text(&repo.source.rev),
-        text(verdict(repo.source.verdict.as_str()))
+        time(repo.imported, now),
+        text(verdict(repo.source.verdict.as_str())),
+        text(&repo.source.rev)
     )
 }
 
@@ -404,6 +441,32 @@ mod tests {
             ..status()
         };
         assert_eq!(html(&many).matches("<h3>did:plc").count(), ROWS_MAX);
+    }
+
+    #[test]
+    fn times_are_said_as_people_say_them() {
+        const SECOND: i64 = 1_000_000;
+        for (seconds, said) in [
+            (0, "just now"),
+            (-59, "just now"),
+            (59, "in a moment"),
+            (-60, "1 minute ago"),
+            (-3_599, "59 minutes ago"),
+            (3_600, "in 1 hour"),
+            (-86_400 * 2, "2 days ago"),
+            (86_400 * 60, "in 60 days"),
+            (86_400 * 61, "2026-11-21"),
+            (-86_400 * 400, "2025-08-17"),
+        ] {
+            let shown = time(NOW + seconds * SECOND, NOW);
+            assert!(
+                shown.ends_with(&format!("\">{said}</time>")),
+                "{seconds}: {shown}"
+            );
+        }
+        for extreme in [i64::MIN, i64::MAX] {
+            assert!(time(extreme, NOW).contains("<time"), "{extreme}");
+        }
     }
 
     #[test]
