@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use carrack_client::{Address, Error};
+use carrack_client::{Address, Connect, Error};
 use carrack_schema::Code;
 use carrack_schema::codes::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -74,6 +74,10 @@ struct Global {
     #[cfg_attr(feature = "embedded", arg(conflicts_with = "data"))]
     #[arg(long, global = true, value_name = "ADDR")]
     store: Option<Address>,
+    /// PEM file of the certificate authorities to trust, of a store at tls:HOST:PORT [env: CARRACK_TLS_CA] [default: the
+    /// platform's]
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Be the holder of the token in this file, and may no more than its grant; for stdin and stdout [env: CARRACK_TOKEN, which
     /// holds the token itself]
     #[cfg(feature = "stdio")]
@@ -426,6 +430,9 @@ impl Global {
         if let Some(file) = &self.token_file {
             arguments.extend(["--token-file".to_owned(), text_of(file)?]);
         }
+        if let Some(file) = &self.ca_file {
+            arguments.extend(["--ca-file".to_owned(), text_of(file)?]);
+        }
         if self.read_only {
             arguments.push("--read-only".to_owned());
         }
@@ -563,7 +570,11 @@ impl Global {
 
     fn backend(&self) -> Result<Backend, Error> {
         if let Some(address) = self.address()? {
-            return Ok(Backend::Listening(address));
+            let connect = Connect::to(&address);
+            return Ok(Backend::Listening(match &self.ca_file {
+                Some(path) => connect.ca_file(path),
+                None => connect,
+            }));
         }
         #[cfg(feature = "embedded")]
         return Ok(Backend::Folder(crate::embedded::Folder::new(

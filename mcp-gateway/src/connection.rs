@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use carrack_client::{About, Address, Client, Error, Scope, Session, Store};
+use carrack_client::{About, Client, Connect, Error, Scope, Session, Store};
 use carrack_schema::Code;
 use tokio::sync::Mutex;
 
@@ -21,7 +21,7 @@ use crate::embedded::Folder;
 #[derive(Debug)]
 pub enum Backend {
     /// It listens there.
-    Listening(Address),
+    Listening(Connect),
     /// In a data folder, served by whoever owns it: another process, or this one.
     #[cfg(feature = "embedded")]
     Folder(Folder),
@@ -232,7 +232,7 @@ impl Connection {
 impl Backend {
     async fn client(&self) -> Result<Client, Error> {
         match self {
-            Self::Listening(address) => Client::connect(address).await,
+            Self::Listening(connect) => connect.clone().open().await,
             #[cfg(feature = "embedded")]
             Self::Folder(folder) => folder.client().await,
         }
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_token_is_not_shown() {
-        let backend = Backend::Listening("127.0.0.1:1".parse().unwrap());
+        let backend = Backend::Listening(Connect::to(&"127.0.0.1:1".parse().unwrap()));
         let connection = Connection::new(backend).restored("carrack_secret");
         let shown = format!("{connection:?}");
         assert!(!shown.contains("secret"), "{shown}");

@@ -160,6 +160,13 @@ pub const CONNECTIONS_PUBLIC_MAX: usize = CONNECTIONS_MAX - 16;
 /// one address, and a tunnel's or a proxy's clients all come from there; each of them may share one connection.
 pub const CONNECTIONS_PEER_MAX: usize = CONNECTIONS_MAX / 4;
 const _: () = assert!(CONNECTIONS_PEER_MAX < CONNECTIONS_PUBLIC_MAX);
+/// Seconds of silence after which a TCP peer, of a server or of a client, is first asked whether it is there; a router on the
+/// way forgets a silent connection after some minutes.
+pub const KEEPALIVE_IDLE_SECONDS: u64 = 60;
+/// Seconds between two such questions.
+pub const KEEPALIVE_INTERVAL_SECONDS: u64 = 15;
+/// Questions without an answer after which its connection ends: two minutes in all.
+pub const KEEPALIVE_PROBES: u32 = 4;
 /// Logins that may fail on one connection; the last ends it. Who types a token in by hand errs less often.
 pub const LOGINS_FAILED_MAX: u32 = 5;
 /// Seconds in which a connection must be ready for its login: a TLS handshake takes two flights.

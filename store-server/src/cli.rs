@@ -34,7 +34,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use carrack_client::Address;
+use carrack_client::{Address, Connect};
 use carrack_schema::Code;
 use carrack_schema::codes::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -76,9 +76,14 @@ struct Global {
     /// Data folder [env: CARRACK_DATA] [default: the platform's, such as ~/.local/share/carrack]
     #[arg(long, global = true, value_name = "DIR", conflicts_with = "store")]
     data: Option<PathBuf>,
-    /// Use the store that listens there (unix:PATH or IP:PORT), not a data folder's [env: CARRACK_STORE]
+    /// Use the store that listens there (unix:PATH, IP:PORT or tls:HOST:PORT), not a data folder's [env:
+    /// CARRACK_STORE]
     #[arg(long, global = true, value_name = "ADDR")]
     store: Option<Address>,
+    /// PEM file of the certificate authorities to trust, of a store at tls:HOST:PORT [env: CARRACK_TLS_CA] [default: the
+    /// platform's]
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     #[command(flatten)]
     credential: Credential,
     /// Print one JSON object a line
@@ -290,7 +295,7 @@ impl Global {
     /// Returns where the store is. A flag wins over the environment, an address there over a folder.
     fn place(&self) -> Result<Place> {
         if let Some(address) = &self.store {
-            return Ok(Place::Address(address.clone()));
+            return Ok(Place::Address(self.connect(address)));
         }
         if self.data.is_none()
             && let Some(text) = std::env::var_os("CARRACK_STORE").filter(|text| !text.is_empty())
@@ -300,10 +305,19 @@ impl Global {
                 .parse()
                 .map_err(carrack_client::Error::from);
             return address
-                .map(Place::Address)
+                .map(|address| Place::Address(self.connect(&address)))
                 .map_err(|error| Failure::from(error).about("CARRACK_STORE"));
         }
         self.folder().map(Place::Folder)
+    }
+
+    /// Returns how to come to a store that listens. A flag wins over the environment, which the client looks at.
+    fn connect(&self, address: &Address) -> Connect {
+        let connect = Connect::to(address);
+        match &self.ca_file {
+            Some(path) => connect.ca_file(path),
+            None => connect,
+        }
     }
 
     fn folder(&self) -> Result<DataFolder> {

@@ -4,8 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use carrack_schema::Code;
+use carrack_schema::limits::{
+    KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES,
+};
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 
 #[cfg(feature = "tls")]
 use super::tls::Tls;
@@ -74,12 +78,7 @@ impl Route {
     async fn connect(&self) -> std::io::Result<Box<dyn Wire>> {
         Ok(match &self.address {
             Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                // A pipelined call is a small write whose answer is waited for: never hold it back.
-                stream.set_nodelay(true)?;
-                Box::new(stream)
-            }
+            Address::Tcp(address) => Box::new(tcp(address).await?),
             #[cfg(feature = "tls")]
             Address::Tls { port, .. } => match &self.tls {
                 Some(tls) => Box::new(tls.connect(*port).await?),
@@ -98,5 +97,49 @@ impl Route {
             _ => format!("no store answers at {address} ({error}); start one with `carrack serve`"),
         };
         Error::new(Code::Unavailable, words)
+    }
+}
+
+/// Connects by TCP.
+pub(super) async fn tcp(address: impl ToSocketAddrs) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // A pipelined call is a small write whose answer is waited for: never hold it back.
+    stream.set_nodelay(true)?;
+    // Nor wait for ever for an answer of a store that has gone without a word.
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, Duration::from_secs(KEEPALIVE_IDLE_SECONDS))?;
+    sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS))?;
+    sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_store_is_asked_whether_it_is_there() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = tcp(listener.local_addr().unwrap()).await.unwrap();
+            assert!(stream.nodelay().unwrap());
+            assert!(sockopt::socket_keepalive(&stream).unwrap());
+            let seconds = |time: rustix::io::Result<Duration>| time.unwrap().as_secs();
+            let idle = seconds(sockopt::tcp_keepidle(&stream));
+            let interval = seconds(sockopt::tcp_keepintvl(&stream));
+            let probes = sockopt::tcp_keepcnt(&stream).unwrap();
+            assert_eq!(
+                (idle, interval, probes),
+                (
+                    KEEPALIVE_IDLE_SECONDS,
+                    KEEPALIVE_INTERVAL_SECONDS,
+                    KEEPALIVE_PROBES
+                )
+            );
+        });
     }
 }

@@ -59,8 +59,7 @@ impl Tls {
 
     /// Connects and shakes hands.
     pub(crate) async fn connect(&self, port: u16) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect((&*self.host, port)).await?;
-        stream.set_nodelay(true)?;
+        let stream = super::route::tcp((&*self.host, port)).await?;
         self.connector.connect(self.server.clone(), stream).await
     }
 }
@@ -88,7 +87,7 @@ fn from_platform() -> Result<RootCertStore> {
     // What this library cannot read may still be there for others.
     let (_added, _passed_over) = roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        let words = "the platform names no certificate authorities; name a file of them with CARRACK_TLS_CA";
+        let words = "the platform names no certificate authorities; name a file of them with --ca-file or CARRACK_TLS_CA";
         return Err(Error::new(Code::InvalidArgument, words));
     }
     Ok(roots)

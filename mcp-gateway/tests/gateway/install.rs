@@ -64,6 +64,12 @@ fn settings_are_these_for_every_client() {
         all.extend(["# ", client, "\n", &shown(&home, &output.stderr)]);
         all.push_str(&shown(&home, &output.stdout));
     }
+    // A file means the same from any folder.
+    let elsewhere = ["--store", "tls:example.org:7440", "--ca-file", "ca.pem"];
+    let output = install(&home, &[&["--client", "cursor"], &elsewhere[..]].concat());
+    assert!(output.status.success(), "{output:?}");
+    all.push_str("# a store elsewhere\n");
+    all.push_str(&shown(&home, &output.stdout));
     insta::assert_snapshot!(all);
     let left = fs::read_dir(&home).unwrap().count();
     assert_eq!(left, 0, "printing writes nothing, and opens no store");

@@ -66,3 +66,23 @@ fn a_store_elsewhere_is_named_by_its_address_and_its_loss_is_told() {
     let _successor = Agent::start(data.path(), &[]);
     assert!(guest.text("at_overview", json!({})).contains(ACTOR));
 }
+
+#[test]
+fn whom_to_trust_comes_by_flag_before_environment() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let run = |flag: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_carrack-mcp"))
+            .args(["--store", "tls:localhost:1"])
+            .args(flag)
+            .env("CARRACK_TLS_CA", path("environment.pem"))
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let words = run(&["--ca-file", &path("flag.pem")]);
+    assert!(words.contains("flag.pem"), "{words}");
+    let words = run(&[]);
+    assert!(words.contains("environment.pem"), "{words}");
+}

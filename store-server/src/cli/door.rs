@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use carrack_client::{Address, Client, Session};
+use carrack_client::{Connect, Session};
 use carrack_schema::Code;
 
 use super::credential::login;
@@ -22,7 +22,7 @@ const OVERLOADED_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Where the store is.
 pub(super) enum Place {
-    Address(Address),
+    Address(Connect),
     Folder(DataFolder),
 }
 
@@ -96,8 +96,8 @@ impl Door {
 
 async fn enter(place: &Place, token: Option<&str>) -> Result<(Session, Option<Opened>)> {
     match place {
-        Place::Address(address) => {
-            let client = Client::connect(address).await?;
+        Place::Address(connect) => {
+            let client = connect.clone().open().await?;
             Ok((login(&client, token), None))
         }
         Place::Folder(folder) => {

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use carrack_client::Address;
 use carrack_schema::Code;
+use carrack_schema::limits::{
+    KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES,
+};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
@@ -15,11 +18,8 @@ use super::door::Door;
 use super::tls::TlsFiles;
 use crate::error::{Error, Result};
 
-/// When a peer that is silent is first asked whether it is there, how often then, and after how many questions without
-/// an answer its connection ends: two minutes in all.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const KEEPALIVE_PROBES: u32 = 4;
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(KEEPALIVE_IDLE_SECONDS);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS);
 
 /// Where a server is to listen.
 #[derive(Debug, Default)]

@@ -272,6 +272,35 @@ fn a_certificate_comes_by_flag_environment_or_file() {
 }
 
 #[test]
+fn whom_to_trust_comes_by_flag_before_environment() {
+    let place = Place::new();
+    place.run(&["repos"]).ends(OK);
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = certificate(folder.path());
+    let listen = ["--listen", "127.0.0.1:0", "--tls-cert", &cert];
+    let mut server = Serving::start(&place, &[&listen[..], &["--tls-key", &key]].concat());
+    server.address();
+    let address = server.address();
+    let address = address.replace("127.0.0.1", "localhost");
+    let all = ["--repos", "all", "--collections", "all", "--may", "list"];
+    let create = ["grant", "create", "--label", "it", "--expires", "never"];
+    let made = place.run(&[&create[..], &all].concat()).ends(OK);
+    let token = made.text().trim_end();
+    let ask = |flag: &[&str], environment: &str| {
+        let mut command = bare();
+        command.args(["--store", &address]).args(flag).arg("repos");
+        command.env("CARRACK_TOKEN", token);
+        Run::of(command.env("CARRACK_TLS_CA", environment))
+    };
+    let other = place.file("other.pem", b"no certificate");
+    ask(&["--ca-file", &cert], &other).ends(OK);
+    ask(&[], &cert).ends(OK);
+    let refused = ask(&["--ca-file", &other], &cert).ends(USAGE);
+    assert!(refused.stderr.contains("other.pem"), "{}", refused.stderr);
+    assert_eq!(server.end(Signal::TERM), OK);
+}
+
+#[test]
 fn a_server_without_file_descriptors_serves_on_when_there_are_some() {
     let place = Place::new();
     place.run(&["repos"]).ends(OK);

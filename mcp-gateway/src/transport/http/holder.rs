@@ -383,6 +383,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use carrack_client::Connect;
+
     use super::*;
     use crate::connection::Backend;
     use crate::server::ImportRule;
@@ -480,9 +482,9 @@ mod tests {
 
     fn holders(listener: &std::net::TcpListener) -> Holders {
         let address = listener.local_addr().unwrap().to_string();
-        holders_of(Connection::new(Backend::Listening(
-            address.parse().unwrap(),
-        )))
+        holders_of(Connection::new(Backend::Listening(Connect::to(
+            &address.parse().unwrap(),
+        ))))
     }
 
     fn holders_of(root: Connection) -> Holders {
