@@ -185,6 +185,14 @@ impl Owner {
         self.server.addresses()
     }
 
+    /// Reads the TLS certificate and its key anew, for connections to come; those that are there stay. False if none is shown.
+    ///
+    /// # Errors
+    /// If the new ones are of no use; then those before are shown.
+    pub fn reload_certificate(&self) -> Result<bool> {
+        self.server.reload_certificate()
+    }
+
     /// Returns the store.
     pub fn store(&self) -> &Store {
         &self.store

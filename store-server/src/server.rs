@@ -25,7 +25,9 @@ use tokio::sync::watch;
 use self::dealer::{Dealer, accept};
 pub use self::door::{Door, Entrance};
 pub(crate) use self::listener::Listen;
+use self::listener::Listening;
 use self::places::Places;
+use self::tls::Certificate;
 pub use self::tls::TlsFiles;
 use self::worker::{Arrival, Incoming, Worker};
 use crate::error::{Error, Result};
@@ -49,6 +51,7 @@ pub(crate) struct Server {
     stage: watch::Sender<Stage>,
     places: Places,
     addresses: Vec<Address>,
+    certificate: Option<Certificate>,
 }
 
 /// How far a server is with ending.
@@ -67,7 +70,11 @@ impl Server {
     /// # Errors
     /// If an address cannot be bound or may not be served as it was asked for, or no thread can be started.
     pub(crate) fn start(store: &Store, listen: Listen, workers: usize) -> Result<Self> {
-        let (bound, addresses) = listen.bind()?;
+        let Listening {
+            bound,
+            addresses,
+            certificate,
+        } = listen.bind()?;
         let (stage, stages) = watch::channel(Stage::Serving);
         let service = rpc::Service::new(store.clone(), rpc::Bounds::default());
         let pool = Pool::start(workers).map_err(not_started)?;
@@ -98,12 +105,24 @@ impl Server {
             stage,
             places,
             addresses,
+            certificate,
         })
     }
 
     /// Returns where it listens; a TCP port that was asked for as 0 is the one it got.
     pub(crate) fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Reads the certificate anew for connections to come; false if none is shown.
+    ///
+    /// # Errors
+    /// If the new one is of no use; then the one before is shown.
+    pub(crate) fn reload_certificate(&self) -> Result<bool> {
+        match &self.certificate {
+            Some(certificate) => certificate.reload().map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Returns a connection from within this process, served like any other.

@@ -26,7 +26,8 @@ Examples:
                                              for other machines; clients name it tls:HOST:7440
 
 A unix socket is its owner's alone: who can open it owns the store. At a TCP port, loopback too, a
-token is asked for. Other machines reach the store by TLS only, unless --insecure is said.
+token is asked for. Other machines reach the store by TLS only, unless --insecure is said. SIGHUP
+reads the certificate and its key anew, for connections to come.
 
 The data folder's socket is always served; commands on the same folder find it by themselves.
 A flag wins over the environment, that over DIR/config.toml, which may hold `listen`, `tls_cert`,
@@ -80,6 +81,7 @@ pub(super) async fn run(
     let refused = |error: std::io::Error| Failure::new(Code::Internal, error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
     raise_files_limit();
     let owner = Owner::start(folder, &settings(folder, arguments)?)?;
     for address in owner.addresses() {
@@ -90,9 +92,13 @@ pub(super) async fn run(
         }
     }
     output.flush()?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            // Without a certificate it says that the terminal is gone.
+            _ = hangup.recv() => if !reload_certificate(&owner) { break },
+        }
     }
     tracing::info!("shutting down; a second signal ends the process at once");
     let (ended, stopped) = tokio::sync::oneshot::channel();
@@ -106,6 +112,19 @@ pub(super) async fn run(
         _ = interrupt.recv() => Ok(Exit::Failed),
         _ = terminate.recv() => Ok(Exit::Failed),
     }
+}
+
+/// Reads the certificate anew; false if there is none.
+fn reload_certificate(owner: &Owner) -> bool {
+    match owner.reload_certificate() {
+        Ok(false) => return false,
+        Ok(true) => tracing::info!("connections from now on see the TLS certificate as it is now"),
+        Err(error) => {
+            let error = error.chain();
+            tracing::error!(%error, "the new TLS certificate is of no use; the one before is shown");
+        }
+    }
+    true
 }
 
 /// Returns the settings: a flag wins over the file, the file over the default.

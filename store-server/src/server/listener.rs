@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use super::door::Door;
-use super::tls::TlsFiles;
+use super::tls::{Certificate, TlsFiles};
 use crate::error::{Error, Result};
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(KEEPALIVE_IDLE_SECONDS);
@@ -36,16 +36,24 @@ pub(crate) struct Listen {
     pub(crate) insecure: bool,
 }
 
+/// What a server listens on.
+pub(super) struct Listening {
+    pub(super) bound: Vec<Bound>,
+    pub(super) addresses: Vec<Address>,
+    /// What TLS shows, if any address speaks it.
+    pub(super) certificate: Option<Certificate>,
+}
+
 /// A socket that listens, not yet of any runtime.
 pub(super) enum Bound {
     Unix(std::os::unix::net::UnixListener),
-    Tcp(std::net::TcpListener, Option<TlsAcceptor>),
+    Tcp(std::net::TcpListener, Option<Certificate>),
 }
 
 /// A socket that listens.
 pub(super) enum Listener {
     Unix(UnixListener),
-    Tcp(TcpListener, Option<TlsAcceptor>),
+    Tcp(TcpListener, Option<Certificate>),
 }
 
 /// What came in, on its way to its worker.
@@ -55,12 +63,12 @@ pub(super) enum Socket {
 }
 
 impl Listen {
-    /// Binds everything, and returns where it listens; a port that was asked for as 0 is the one it got.
+    /// Binds everything, and says where it listens; a port that was asked for as 0 is the one it got.
     ///
     /// # Errors
     /// If an address cannot be bound, or may not be served as it was asked for.
-    pub(super) fn bind(self) -> Result<(Vec<Bound>, Vec<Address>)> {
-        let acceptor = self.acceptor()?;
+    pub(super) fn bind(self) -> Result<Listening> {
+        let certificate = self.read_certificate()?;
         let (mut bound, mut addresses) = (Vec::new(), Vec::new());
         for (path, listener) in self.unix {
             listener.set_nonblocking(true).map_err(super::not_started)?;
@@ -70,26 +78,30 @@ impl Listen {
         for address in self.tcp.into_iter().chain(self.tls) {
             let listener = bind_tcp(address)?;
             let address = listener.local_addr().map_err(super::not_started)?;
-            addresses.push(match acceptor {
+            addresses.push(match certificate {
                 None => Address::Tcp(address),
                 Some(_) => Address::Tls {
                     host: address.ip().to_string(),
                     port: address.port(),
                 },
             });
-            bound.push(Bound::Tcp(listener, acceptor.clone()));
+            bound.push(Bound::Tcp(listener, certificate.clone()));
         }
-        Ok((bound, addresses))
+        Ok(Listening {
+            bound,
+            addresses,
+            certificate,
+        })
     }
 
     /// Reads the certificate, or makes sure that none is needed.
-    fn acceptor(&self) -> Result<Option<TlsAcceptor>> {
+    fn read_certificate(&self) -> Result<Option<Certificate>> {
         let contradiction = |words: String| Err(Error::new(Code::InvalidArgument, words));
         match &self.certificate {
             Some(_) if self.insecure => {
                 contradiction("a TLS certificate and --insecure exclude each other".into())
             }
-            Some(files) => files.acceptor().map(Some),
+            Some(files) => Certificate::read(files).map(Some),
             None => {
                 if let Some(address) = self.tls.first() {
                     return contradiction(format!("tls:{address} needs --tls-cert and --tls-key"));
@@ -139,7 +151,9 @@ impl Listener {
     pub(super) fn adopt(bound: Bound) -> io::Result<Self> {
         Ok(match bound {
             Bound::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
-            Bound::Tcp(listener, acceptor) => Self::Tcp(TcpListener::from_std(listener)?, acceptor),
+            Bound::Tcp(listener, certificate) => {
+                Self::Tcp(TcpListener::from_std(listener)?, certificate)
+            }
         })
     }
 
@@ -152,11 +166,11 @@ impl Listener {
                 let door = Door::of_unix_peer(stream.peer_cred()?.uid(), ours);
                 Ok((Socket::Unix(stream.into_std()?), door, None))
             }
-            Self::Tcp(listener, acceptor) => {
+            Self::Tcp(listener, certificate) => {
                 let (stream, peer) = listener.accept().await?;
                 let stream = stream.into_std()?;
                 Ok((
-                    Socket::Tcp(stream, acceptor.clone()),
+                    Socket::Tcp(stream, certificate.as_ref().map(Certificate::acceptor)),
                     Door::Public,
                     Some(peer.ip()),
                 ))

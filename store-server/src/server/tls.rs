@@ -1,9 +1,10 @@
-//! [`TlsFiles`]: the certificate and the key that a public port shows, from files to a handshake's configuration.
+//! [`TlsFiles`] and [`Certificate`]: the certificate and the key that a public port shows, from files to a handshake's
+//! configuration, and from newer files to a newer one.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use carrack_schema::Code;
 use tokio_rustls::TlsAcceptor;
@@ -30,7 +31,7 @@ impl TlsFiles {
     /// # Errors
     /// `invalidArgument` if a file is not there or holds something else, or if the key is not the certificate's;
     /// `denied` if others may read the key.
-    pub(super) fn acceptor(&self) -> Result<TlsAcceptor> {
+    fn acceptor(&self) -> Result<TlsAcceptor> {
         let chain = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| unusable("certificate", &self.certificate, error))?;
@@ -53,6 +54,45 @@ impl TlsFiles {
                 Error::because(Code::InvalidArgument, words, error)
             })?;
         Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// What a public port shows to whoever comes next. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Certificate(Arc<Shown>);
+
+struct Shown {
+    files: TlsFiles,
+    acceptor: RwLock<TlsAcceptor>,
+}
+
+impl Certificate {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`TlsFiles::acceptor`].
+    pub(super) fn read(files: &TlsFiles) -> Result<Self> {
+        Ok(Self(Arc::new(Shown {
+            acceptor: RwLock::new(files.acceptor()?),
+            files: files.clone(),
+        })))
+    }
+
+    /// Reads it anew for the connections to come. One that is of no use changes nothing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(super) fn reload(&self) -> Result<()> {
+        let newer = self.0.files.acceptor()?;
+        let acceptor = self.0.acceptor.write();
+        *acceptor.unwrap_or_else(PoisonError::into_inner) = newer;
+        Ok(())
+    }
+
+    /// Returns what shakes hands with the next connection.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let acceptor = self.0.acceptor.read();
+        acceptor.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

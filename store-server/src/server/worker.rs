@@ -151,7 +151,7 @@ async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::tls::TlsFiles;
+    use super::super::tls::{Certificate, TlsFiles};
     use super::*;
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
         std::fs::write(&files.certificate, made.cert.pem()).unwrap();
         std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
         std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let acceptor = files.acceptor().unwrap();
+        let acceptor = Certificate::read(&files).unwrap().acceptor();
         let runtime = runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

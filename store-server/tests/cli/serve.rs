@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Stdio};
 
+use carrack_client::{Address, Connect, Session};
+use carrack_schema::Code;
 use kit::Order;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -228,6 +230,14 @@ fn the_file_says_where_to_listen_and_a_flag_wins() {
     assert_eq!(server.end(Signal::TERM), OK);
 }
 
+/// Makes a grant that lists everything, and returns its token.
+fn anything(place: &Place) -> String {
+    let all = ["--repos", "all", "--collections", "all", "--may", "list"];
+    let create = ["grant", "create", "--label", "it", "--expires", "never"];
+    let made = place.run(&[&create[..], &all].concat()).ends(OK);
+    made.text().trim_end().to_owned()
+}
+
 /// Writes a certificate and its key beside a place's data, or into it, and returns their names.
 fn certificate(folder: &std::path::Path) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -282,14 +292,11 @@ fn whom_to_trust_comes_by_flag_before_environment() {
     server.address();
     let address = server.address();
     let address = address.replace("127.0.0.1", "localhost");
-    let all = ["--repos", "all", "--collections", "all", "--may", "list"];
-    let create = ["grant", "create", "--label", "it", "--expires", "never"];
-    let made = place.run(&[&create[..], &all].concat()).ends(OK);
-    let token = made.text().trim_end();
+    let token = anything(&place);
     let ask = |flag: &[&str], environment: &str| {
         let mut command = bare();
         command.args(["--store", &address]).args(flag).arg("repos");
-        command.env("CARRACK_TOKEN", token);
+        command.env("CARRACK_TOKEN", &token);
         Run::of(command.env("CARRACK_TLS_CA", environment))
     };
     let other = place.file("other.pem", b"no certificate");
@@ -298,6 +305,61 @@ fn whom_to_trust_comes_by_flag_before_environment() {
     let refused = ask(&["--ca-file", &other], &cert).ends(USAGE);
     assert!(refused.stderr.contains("other.pem"), "{}", refused.stderr);
     assert_eq!(server.end(Signal::TERM), OK);
+}
+
+#[test]
+fn a_new_certificate_is_shown_after_a_hangup_and_a_bad_one_is_not() {
+    let place = Place::new();
+    place.run(&["repos"]).ends(OK);
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = certificate(folder.path());
+    let first = place.file("first.pem", &std::fs::read(&cert).unwrap());
+    let listen = ["--listen", "127.0.0.1:0", "--tls-cert", &cert];
+    let arguments = [&listen[..], &["--tls-key", &key]].concat();
+    let mut server = Serving::start_in(&place, &arguments, &[("CARRACK_LOG", "info")]);
+    server.address();
+    let address = server.address().replace("127.0.0.1", "localhost");
+    let mut told = BufReader::new(server.child.stderr.take().unwrap());
+    let hangup = Pid::from_child(&server.child);
+    let mut hang_up = |expected: &str| {
+        kill_process(hangup, Signal::HUP).unwrap();
+        let mut line = String::new();
+        while !line.contains(expected) {
+            line.clear();
+            assert!(told.read_line(&mut line).unwrap() > 0, "it ended");
+        }
+    };
+    let token = anything(&place);
+    let address: Address = address.parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let connect = |trusted: &str| {
+        let connect = Connect::to(&address).ca_file(trusted).reconnect(false);
+        let client = runtime.block_on(connect.open());
+        client.map(|client| client.restore(&token))
+    };
+    let answers = |session: &Session| runtime.block_on(session.about()).is_ok();
+    let old = connect(&first).unwrap();
+    assert!(answers(&old));
+    certificate(folder.path());
+    hang_up("TLS certificate as it is now");
+    let new = connect(&cert).unwrap();
+    assert!(answers(&new) && answers(&old));
+    let refused = connect(&first).expect_err("it is not shown any more");
+    assert_eq!(refused.code(), Code::Unavailable);
+    // What is of no use is not shown.
+    let second = place.file("second.pem", &std::fs::read(&cert).unwrap());
+    std::fs::write(&cert, "no certificate").unwrap();
+    hang_up("the one before is shown");
+    assert!(answers(&connect(&second).unwrap()) && answers(&new) && answers(&old));
+    drop((old, new));
+    assert_eq!(server.end(Signal::TERM), OK);
+    // Without a certificate it is the end, as an orderly one.
+    let mut server = Serving::start(&place, &[]);
+    server.address();
+    assert_eq!(server.end(Signal::HUP), OK);
 }
 
 #[test]
