@@ -52,6 +52,7 @@ pub(super) struct Connection {
     /// Messages that were done with; a pause in which this stands still does not end by itself.
     done_with: Cell<u64>,
     is_refusing: Cell<bool>,
+    has_more_at_hand: Cell<bool>,
     questions: RefCell<Questions>,
     /// Told when one of the counts falls.
     fell: Notify,
@@ -89,6 +90,7 @@ impl Connection {
             unprocessed: Cell::new(0),
             done_with: Cell::new(0),
             is_refusing: Cell::new(false),
+            has_more_at_hand: Cell::new(false),
             fell: Notify::new(),
         })
     }
@@ -264,6 +266,15 @@ impl Connection {
     pub(super) async fn room_to_write(&self) {
         let total = &self.totals.queued;
         self.until(total, || self.has_room_to_write()).await;
+    }
+
+    /// Says whether more came in with the last message, and will be looked at without waiting.
+    pub(super) fn has_more_at_hand(&self) -> bool {
+        self.has_more_at_hand.get()
+    }
+
+    pub(super) fn set_more_at_hand(&self, has_more: bool) {
+        self.has_more_at_hand.set(has_more);
     }
 
     pub(super) fn has_room_to_write(&self) -> bool {

@@ -99,10 +99,11 @@ impl<R: AsyncRead + Unpin> Reading<R> {
             return Ok(None);
         }
         let deadline = Instant::now() + self.connection.bounds().message_time;
-        timeout_at(deadline, self.rest())
+        let message = timeout_at(deadline, self.rest())
             .await
-            .unwrap_or_else(|_| Err(late("a message did not come to its end in time")))
-            .map(Some)
+            .unwrap_or_else(|_| Err(late("a message did not come to its end in time")));
+        self.connection.set_more_at_hand(self.is_filled());
+        message.map(Some)
     }
 
     /// Waits for the first byte of a message. Only who has not logged in must be quick.

@@ -37,8 +37,8 @@ impl<S: AsyncRead + AsyncWrite + 'static> Network<S> {
     pub(super) fn new(stream: S, connection: Rc<Connection>) -> Self {
         let (input, output) = tokio::io::split(stream);
         let (outgoing, queue) = mpsc::unbounded();
-        let patience = connection.bounds().write_time;
         let reading = Reading::new(input, connection.clone());
+        let writing = write(queue, output, connection.clone());
         Self {
             connection: Some(Wire {
                 reading: Rc::new(RefCell::new(Some(reading))),
@@ -48,7 +48,7 @@ impl<S: AsyncRead + AsyncWrite + 'static> Network<S> {
                 },
                 windows: None,
             }),
-            writing: Some(Promise::from_future(write(queue, output, patience))),
+            writing: Some(Promise::from_future(writing)),
         }
     }
 }

@@ -13,7 +13,7 @@ use futures::channel::{mpsc, oneshot};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::connection::Queued;
+use super::connection::{Connection, Queued};
 
 /// A buffer that is kept while nothing is on its way, in bytes.
 const BUFFER_KEPT: usize = 1 << 10;
@@ -26,18 +26,19 @@ pub(super) enum Outgoing {
     End(capnp::Result<()>, oneshot::Sender<()>),
 }
 
-/// Writes what comes until the end of the connection. What is there together is written together.
+/// Writes what comes until the end of the connection. What is there together is written together, and so are the answers
+/// to what came in together.
 ///
 /// # Errors
-/// If the stream fails, or the peer takes nothing for `patience`; or with what the connection ended with.
+/// If the stream fails, or the peer takes nothing for as long as it may; or with what the connection ended with.
 pub(super) async fn write(
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
     stream: impl AsyncWrite + Unpin,
-    patience: Duration,
+    connection: Rc<Connection>,
 ) -> capnp::Result<()> {
     let mut writer = Writer {
         stream,
-        patience,
+        patience: connection.bounds().write_time,
         buffer: Vec::new(),
     };
     loop {
@@ -45,7 +46,12 @@ pub(super) async fn write(
             Ok(next) => Some(next),
             Err(_) => {
                 writer.flush().await?;
-                outgoing.next().await
+                let next = outgoing.next().await;
+                if connection.has_more_at_hand() {
+                    // The library takes one message each time it is polled. Let it answer the others that came with it.
+                    tokio::task::yield_now().await;
+                }
+                next
             }
         };
         match next {
@@ -142,4 +148,103 @@ async fn in_time<T>(
         );
         Err(io::Error::new(io::ErrorKind::ConnectionAborted, words))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+
+    use capnp::message::ReaderOptions;
+    use capnp::serialize::{read_message, write_message_to_words};
+    use capnp_rpc::RpcSystem;
+    use capnp_rpc::rpc_capnp::message;
+    use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream, ReadBuf};
+
+    use super::*;
+    use crate::rpc::bounds::Bounds;
+    use crate::rpc::network::Network;
+
+    /// A stream that counts how often it is written to.
+    struct Counted(DuplexStream, Rc<Cell<u32>>);
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(context, into)
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.1.set(self.1.get() + 1);
+            Pin::new(&mut self.0).poll_write(context, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(context)
+        }
+
+        fn poll_shutdown(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(context)
+        }
+    }
+
+    fn bootstrap(question: u32) -> Vec<u8> {
+        let mut builder = Builder::new_default();
+        let root = builder.init_root::<message::Builder<'_>>();
+        root.init_bootstrap().set_question_id(question);
+        write_message_to_words(&builder)
+    }
+
+    /// Counts the answers in what came, each to the question after the one before.
+    fn answers(mut bytes: &[u8]) -> u32 {
+        let mut count = 0;
+        while let Ok(answer) = read_message(&mut bytes, ReaderOptions::new()) {
+            match answer.get_root::<message::Reader<'_>>().unwrap().which() {
+                Ok(message::Return(Ok(answer))) => assert_eq!(answer.get_answer_id(), count),
+                _ => panic!("not an answer"),
+            }
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn what_is_asked_together_is_answered_together() {
+        const QUESTIONS: u32 = 20;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let (mut ours, theirs) = tokio::io::duplex(IO_BUFFER_BYTES);
+            let writes = Rc::new(Cell::new(0));
+            let connection = Connection::new(Arc::new(Bounds::default()), Arc::default());
+            let network = Network::new(Counted(theirs, writes.clone()), connection);
+            drop(tokio::task::spawn_local(RpcSystem::new(
+                Box::new(network),
+                None,
+            )));
+            let asked: Vec<u8> = (0..QUESTIONS).flat_map(bootstrap).collect();
+            ours.write_all(&asked).await.unwrap();
+            let mut bytes = Vec::new();
+            while answers(&bytes) < QUESTIONS {
+                assert_ne!(ours.read_buf(&mut bytes).await.unwrap(), 0);
+            }
+            assert_eq!(writes.get(), 1);
+        });
+    }
 }
