@@ -189,7 +189,7 @@ impl Sender {
             _ => Type::Failed,
         });
         // Not through `OutgoingMessage::send`: the questions know of this answer.
-        let _nobody_waits = sending.queue();
+        sending.queue();
         Ok(())
     }
 }
@@ -201,16 +201,14 @@ struct Sending {
 }
 
 impl Sending {
-    fn queue(self) -> (oneshot::Receiver<()>, Rc<Builder<HeapAllocator>>) {
+    fn queue(self) -> Rc<Builder<HeapAllocator>> {
         let queued = self
             .sender
             .connection
             .queue(self.message.size_in_words() * 8);
         let message = Rc::new(self.message);
-        let (written, sent) = oneshot::channel();
-        let outgoing = Outgoing::Message(message.clone(), queued, written);
-        self.sender.send(outgoing);
-        (sent, message)
+        self.sender.send(Outgoing::Message(message.clone(), queued));
+        message
     }
 }
 
@@ -231,8 +229,8 @@ impl OutgoingMessage for Sending {
         {
             connection.questions().borrow_mut().send(message);
         }
-        let (sent, message) = self.queue();
-        (Promise::from_future(sent.map_err(|_| gone())), message)
+        // The library never waits for the promise. What is to wait for room asks the connection.
+        (Promise::ok(()), self.queue())
     }
 
     fn take(self: Box<Self>) -> Builder<HeapAllocator> {

@@ -20,8 +20,8 @@ const BUFFER_KEPT: usize = 1 << 10;
 
 /// What goes out.
 pub(super) enum Outgoing {
-    /// A message, its bytes, and who wants to know when it is written.
-    Message(Rc<Builder<HeapAllocator>>, Queued, oneshot::Sender<()>),
+    /// A message, and its bytes.
+    Message(Rc<Builder<HeapAllocator>>, Queued),
     /// The end of the connection, and who wants to know when all before it is written.
     End(capnp::Result<()>, oneshot::Sender<()>),
 }
@@ -56,12 +56,7 @@ pub(super) async fn write(
         };
         match next {
             None => return Ok(()),
-            Some(Outgoing::Message(message, queued, written)) => {
-                writer.message(&message).await?;
-                drop(queued);
-                // Nobody waits for most messages.
-                let _nobody = written.send(());
-            }
+            Some(Outgoing::Message(message, _queued)) => writer.message(&message).await?,
             Some(Outgoing::End(result, written)) => {
                 writer.flush().await?;
                 let _nobody = written.send(());
