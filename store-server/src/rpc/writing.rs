@@ -1,6 +1,7 @@
 //! [`write`]: the messages of a connection on their way out, in order. A peer that takes none of them for a while is
 //! taken for gone.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,8 +16,10 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Queued};
 
-/// A buffer that is kept while nothing is on its way, in bytes.
-const BUFFER_KEPT: usize = 1 << 10;
+thread_local! {
+    /// A buffer for the connection that writes next, so that one with nothing on its way has none.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// What goes out.
 pub(super) enum Outgoing {
@@ -77,14 +80,15 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         let segments = message.get_segments_for_output();
         let length = |bytes: usize| u32::try_from(bytes).map_err(|_| io::ErrorKind::InvalidData);
         let count = length(segments.len().saturating_sub(1)).map_err(io::Error::from)?;
-        let mut table = Vec::with_capacity(segments.len() * 4 + 8);
-        table.extend_from_slice(&count.to_le_bytes());
+        self.bytes(&count.to_le_bytes()).await?;
         for segment in segments.iter() {
             let words = length(segment.len() / 8).map_err(io::Error::from)?;
-            table.extend_from_slice(&words.to_le_bytes());
+            self.bytes(&words.to_le_bytes()).await?;
         }
-        table.resize(table.len().next_multiple_of(8), 0);
-        self.bytes(&table).await?;
+        if segments.len().is_multiple_of(2) {
+            // The table ends with a word.
+            self.bytes(&[0; 4]).await?;
+        }
         for segment in segments.iter() {
             self.bytes(segment).await?;
         }
@@ -97,11 +101,14 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             self.write_buffer().await?;
         }
         if bytes.len() >= IO_BUFFER_BYTES {
-            write_all(&mut self.stream, bytes, self.patience).await
-        } else {
-            self.buffer.extend_from_slice(bytes);
-            Ok(())
+            return write_all(&mut self.stream, bytes, self.patience).await;
         }
+        if self.buffer.capacity() == 0 {
+            self.buffer = SPARE.take();
+            self.buffer.reserve_exact(IO_BUFFER_BYTES);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
     }
 
     async fn write_buffer(&mut self) -> io::Result<()> {
@@ -112,7 +119,9 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     async fn flush(&mut self) -> io::Result<()> {
         self.write_buffer().await?;
-        self.buffer.shrink_to(BUFFER_KEPT);
+        if self.buffer.capacity() > 0 {
+            SPARE.set(std::mem::take(&mut self.buffer));
+        }
         in_time(self.patience, self.stream.flush()).await
     }
 }
@@ -147,7 +156,6 @@ async fn in_time<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::pin::Pin;
     use std::sync::Arc;
     use std::task::{Context, Poll};
