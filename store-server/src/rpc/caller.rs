@@ -413,8 +413,9 @@ impl Call {
             let _answering = session.connection.room_to_answer().await;
             turn.run(work).await
         };
-        self.while_allowed(async { done.await.map_err(|error| exception(&error)) })
-            .await
+        // Boxed for the sake of calls that are done with at once: the futures of their methods stay small.
+        let done = async { done.await.map_err(|error| exception(&error)) };
+        Box::pin(self.while_allowed(done)).await
     }
 
     pub(super) fn store(&self) -> &Store {

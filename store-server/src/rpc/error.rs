@@ -26,13 +26,17 @@ pub(super) fn answer<T>(body: impl FnOnce() -> Result<T, Failure>) -> capnp::Res
 }
 
 /// As [`answer`], for a body that waits. When its future is dropped, so is the body.
-pub(super) async fn answer_async<T>(
+///
+/// Not an `async fn`, whose future would hold the body twice, as an argument and as what it awaits.
+pub(super) fn answer_async<T>(
     body: impl Future<Output = Result<T, Failure>>,
-) -> capnp::Result<T> {
-    match AssertUnwindSafe(body).catch_unwind().await {
-        Ok(result) => result.map_err(|Failure(error)| error),
-        Err(_) => Err(panicked()),
-    }
+) -> impl Future<Output = capnp::Result<T>> {
+    AssertUnwindSafe(body)
+        .catch_unwind()
+        .map(|caught| match caught {
+            Ok(result) => result.map_err(|Failure(error)| error),
+            Err(_) => Err(panicked()),
+        })
 }
 
 fn panicked() -> capnp::Error {
