@@ -62,6 +62,14 @@ struct Count {
     bytes: u64,
 }
 
+impl Count {
+    /// Counts a call.
+    fn add(&mut self, bytes: u64) {
+        self.calls += 1;
+        self.bytes += bytes;
+    }
+}
+
 struct Lines {
     waiting: Vec<u8>,
     /// Lines that there was no room for.
@@ -122,25 +130,17 @@ impl Audit {
             by_repo: HashMap::new(),
             other: Count::default(),
         });
+        if let Some(count) = repo.and_then(|repo| reads.by_repo.get_mut(repo)) {
+            return count.add(bytes);
+        }
         let count = match repo {
-            None => &mut reads.other,
-            Some(repo) if reads.by_repo.contains_key(repo) || *named < AUDIT_READS_MAX => {
-                match reads.by_repo.get_mut(repo) {
-                    Some(count) => {
-                        count.calls += 1;
-                        count.bytes += bytes;
-                        return;
-                    }
-                    None => {
-                        *named += 1;
-                        reads.by_repo.entry(repo.clone()).or_default()
-                    }
-                }
+            Some(repo) if *named < AUDIT_READS_MAX => {
+                *named += 1;
+                reads.by_repo.entry(repo.clone()).or_default()
             }
-            Some(_) => &mut reads.other,
+            _ => &mut reads.other,
         };
-        count.calls += 1;
-        count.bytes += bytes;
+        count.add(bytes);
     }
 
     /// Tells what somebody did.

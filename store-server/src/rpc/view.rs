@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use carrack_repack::head::rev_text;
+use capnp::text;
 use carrack_repack::value::{Plan, Unreadable};
 use carrack_schema::limits::{FIELDS_BYTES_MAX, FIELDS_MAX};
 use carrack_schema::wire::record_capnp::{record_data, want};
@@ -187,7 +187,9 @@ pub(super) fn absent(absence: Absence) -> Absent {
 
 pub(super) fn source(mut wire: wire_source::Builder<'_>, repo: &Summary) {
     wire.set_did(repo.did.as_str());
-    wire.set_rev(rev_text(repo.rev));
+    if let Some(rev) = repo.rev {
+        wire.set_rev(text::Reader(&rev.text()));
+    }
     wire.set_commit(repo.commit.as_bytes());
     let mut wire = wire.init_verdict();
     match &repo.verdict {
