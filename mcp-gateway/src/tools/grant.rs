@@ -311,7 +311,7 @@ async fn list(connection: &Connection, after: Option<&str>) -> Result<Answer, Re
     let read =
         |session: Session| async move { session.grants().list(after, LIST_RECORDS_MAX).await };
     let list = connection
-        .write(read)
+        .ask(read)
         .await
         .map_err(|error| Refusal::of(&error, "listing the grants"))?;
     Ok(listed(&list))

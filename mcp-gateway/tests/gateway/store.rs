@@ -48,6 +48,19 @@ fn a_killed_owner_is_succeeded() {
     }
 }
 
+/// What only looks is asked again of the successor, also where it is a tool that writes otherwise.
+#[test]
+fn grants_are_listed_though_the_owner_was_killed() {
+    let data = folder();
+    let owner = Agent::start(data.path(), &[]);
+    let mut guest = Agent::start(data.path(), &[]);
+    let list = || json!({ "action": "list" });
+    assert!(guest.text("at_grant", list()).starts_with("none"));
+    owner.kill();
+    assert!(guest.text("at_grant", list()).starts_with("none"));
+    assert!(guest.end().success());
+}
+
 #[test]
 fn a_store_elsewhere_is_named_by_its_address_and_its_loss_is_told() {
     let data = folder();
