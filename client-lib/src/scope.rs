@@ -54,9 +54,9 @@ pub struct Operations {
     pub read: bool,
     /// Which repos, collections and records there are; queries.
     pub list: bool,
-    /// Full text.
+    /// Full text; no method needs it yet.
     pub search: bool,
-    /// Blobs.
+    /// Blobs; no method needs it yet.
     pub blobs: bool,
     /// Proofs; all collections must be allowed too, for a proof shows a record's neighbours.
     pub prove: bool,
@@ -173,9 +173,9 @@ operations! {
     read;
     /// Allows listings and queries.
     list;
-    /// Allows full text.
+    /// Allows full text, which no method needs yet.
     search;
-    /// Allows blobs.
+    /// Allows blobs, which no method needs yet.
     blobs;
     /// Allows proofs; all collections must be allowed too.
     prove;

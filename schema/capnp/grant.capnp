@@ -47,8 +47,8 @@ struct Scope {
     # What may be done. A method that needs one that is not set fails with `denied`.
     read @0 :Bool;      # records by name, and what is known of a repository
     list @1 :Bool;      # which repositories, collections and records there are; queries
-    search @2 :Bool;    # full text; no method needs it yet
-    blobs @3 :Bool;     # no method needs it yet
+    search @2 :Bool;    # full text: for methods to come; none needs it yet, so it allows nothing
+    blobs @3 :Bool;     # blobs: the same
     prove @4 :Bool;     # proofs; they show the keys and CIDs beside a record, so all collections must be allowed too
     export @5 :Bool;    # whole repositories, so all collections must be allowed too
     import @6 :Bool;    # new revisions of the repositories; they are of all collections, so all must be allowed too

@@ -52,7 +52,7 @@ struct About {
   queryRowsMax @8 :UInt32;    # rows of a query's answer
   queryBytesMax @9 :UInt32;   # bytes of a query's answer
   queryWorkMax @10 :UInt64;   # rows that a query may look at
-  scope @11 :Grant.Scope;     # what this session may do
+  scope @11 :Grant.Scope;     # what this session may do; `search` and `blobs` in it are of methods to come
   label @12 :Text;            # of its grant; empty for the owner
   grant @13 :Text;            # id of its grant; empty for the owner
 }

@@ -102,7 +102,7 @@ enum May {
     Grant,
     /// Compacting and checking the store
     Maintain,
-    /// All of these
+    /// All of these, and full text and blobs, which no method needs yet
     All,
 }
 
