@@ -63,6 +63,8 @@ impl<'a> Opened<'a> {
         if let Some(known) = self.numbers.get(did) {
             return Ok(known.map_or_else(Opening::Absent, Opening::Repo));
         }
+        // Those out of sight too: a store may hold many, and looking past them takes time.
+        meter.tick()?;
         if !self.scope.sees_repo(did) {
             return Ok(Opening::Absent(Hop::Repo));
         }
@@ -70,7 +72,6 @@ impl<'a> Opened<'a> {
             meter.end(Ended::Repos);
             return Ok(Opening::Refused);
         }
-        meter.tick()?;
         meter.charge(QUERY_REPO_WORK);
         if !meter.hold(REPO_BYTES + did.as_str().len()) {
             return Ok(Opening::Refused);

@@ -4,7 +4,7 @@ mod model;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use capnp::message::{Builder, HeapAllocator};
 use carrack_schema::limits::{
@@ -1036,6 +1036,35 @@ fn a_stopped_query_is_an_error() {
     let plan = plan(vec![list(&[&did], LIKE)], most()).unwrap();
     let stopped = world.store().query(&plan, &Owner, &AtomicBool::new(true));
     assert_eq!(stopped.unwrap_err().code(), Code::Unavailable);
+}
+
+/// Who sees nothing, and has the query stopped at the first look.
+#[derive(Default)]
+struct Blind {
+    stop: AtomicBool,
+    looks: AtomicUsize,
+}
+
+impl Scope for Blind {
+    fn sees_repo(&self, _: &Did) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    fn sees_collection(&self, _: &Nsid) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_query_is_stopped_among_repos_that_it_does_not_see() {
+    let store = crowd(5);
+    let plan = plan(vec![list_in(Repos::All, POST)], most()).unwrap();
+    let scope = Blind::default();
+    let stopped = store.query(&plan, &scope, &scope.stop);
+    assert_eq!(stopped.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(scope.looks.into_inner(), 1);
 }
 
 #[test]
