@@ -396,12 +396,15 @@ pub const CONNECTION_IDLE_SECONDS_MAX: u64 = 300;
 /// Tokens that a gateway has not met before which it shows to the store at the same time. Each takes a connection, beside
 /// those of live grants, and a thread; so whoever guesses tokens takes no more than these.
 pub const RESTORES_MAX: usize = 8;
-/// Requests that wait for one of those to end; further ones are refused as too many.
-pub const RESTORES_WAITING_MAX: usize = 64;
-/// Seconds in which the store must have said what a token opens.
+/// Requests that wait for one of those to end; further ones are refused as too many. After a restart all whom a gateway
+/// serves may come at once, and a restore takes milliseconds.
+pub const RESTORES_WAITING_MAX: usize = CONNECTIONS_PER_GATEWAY_MAX - RESTORES_MAX;
+/// Seconds in which the store must have said what a token opens, the wait for others included.
 pub const RESTORE_SECONDS_MAX: u64 = 10;
 /// HTTP connections at once. Each holds a request's head and an answer, below 1 MiB together as a rule.
 pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
+// Those who wait leave room for those who are served.
+const _: () = assert!(CONNECTIONS_PER_GATEWAY_MAX < HTTP_CONNECTIONS_MAX);
 /// Seconds in which the head of a request must have come; also the longest that a connection is kept without one.
 pub const HTTP_HEAD_SECONDS_MAX: u64 = 60;
 /// Longest body of a request: a plan with all the at-URIs that its steps may name.

@@ -25,7 +25,7 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::meter::Connections;
 use super::rate::Rate;
@@ -267,14 +267,19 @@ impl Holders {
             return Ok(live);
         }
         let _waiting = self.waiting.try_acquire().map_err(|_| Refusal::Busy)?;
-        let _turn = self.restores.acquire().await.map_err(|_| Refusal::Busy)?;
+        let end = Instant::now() + Duration::from_secs(RESTORE_SECONDS_MAX);
+        let Ok(turn) = timeout_at(end, self.restores.acquire()).await else {
+            return self.counted(Err(Refusal::NoStore));
+        };
+        let _turn = turn.map_err(|_| Refusal::Busy)?;
         if let Some(live) = lock(&self.table).get(&key, Instant::now()) {
             return Ok(live);
         }
-        let time = Duration::from_secs(RESTORE_SECONDS_MAX);
-        let restored = tokio::time::timeout(time, self.restore(token, key))
-            .await
-            .unwrap_or(Err(Refusal::NoStore));
+        let restored = timeout_at(end, self.restore(token, key)).await;
+        self.counted(restored.unwrap_or(Err(Refusal::NoStore)))
+    }
+
+    fn counted(&self, restored: Result<Arc<Holder>, Refusal>) -> Result<Arc<Holder>, Refusal> {
         let counter = match restored {
             Ok(_) => &self.restored,
             Err(_) => &self.refused,
