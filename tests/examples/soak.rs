@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,10 @@ use clap::Parser;
 use kit::rng::Rng;
 use kit::{Changes, Mix, Order, Repo, RepoSpec};
 use tokio::task::{JoinSet, LocalSet};
+
+mod process;
+
+use process::{Process, bytes_at_most, check, mib};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -52,15 +56,8 @@ fn main() -> Result<()> {
         .build()?;
     let tally = LocalSet::new().block_on(&runtime, run(&options, &server))?;
     drop(runtime);
-    server.stop()?;
-    let status = Command::new(&options.server)
-        .args(["check", "--data"])
-        .arg(folder.path())
-        .stdout(Stdio::null())
-        .status()?;
-    if !status.success() {
-        return Err(format!("the check ended with {status}").into());
-    }
+    server.process.stop()?;
+    check(&options.server, folder.path())?;
     println!(
         "{} clients, {} s, seed {}: {} imports, {} reads, {} listings of {} records; every answer right, the check is clean",
         options.clients,
@@ -76,7 +73,7 @@ fn main() -> Result<()> {
 
 /// A `carrack serve` of our own.
 struct Server {
-    child: Child,
+    process: Process,
     socket: PathBuf,
 }
 
@@ -88,40 +85,9 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()?;
         Ok(Self {
-            child,
+            process: Process(child),
             socket: folder.join("carrack.sock"),
         })
-    }
-
-    /// Returns the memory that is the process's own, in bytes.
-    fn anonymous_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        Ok(kib
-            .ok_or("the kernel does not say RssAnon")?
-            .trim()
-            .parse::<u64>()?
-            * 1_024)
-    }
-
-    /// Returns how many file descriptors are open.
-    fn descriptors(&self) -> Result<usize> {
-        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
-    }
-
-    /// Ends it as a user would, and waits.
-    fn stop(mut self) -> Result<()> {
-        let status = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()?;
-        let ended = self.child.wait()?;
-        if !status.success() || !ended.success() {
-            return Err(format!("the server ended with {ended}").into());
-        }
-        Ok(())
     }
 }
 
@@ -155,30 +121,33 @@ async fn run(options: &Options, server: &Server) -> Result<Tally> {
         }
     };
     first.login("").about().await?;
-    let idle = server.descriptors()?;
+    let process = &server.process;
+    let idle = process.descriptors()?;
     let world = Shared::default();
     // A first part fills caches and buffers; what comes later must not take more for good.
     let part = Duration::from_secs(options.seconds) / 3;
     crowd(options, server, &world, part).await?;
-    let after_warming = server.anonymous_bytes()?;
+    let after_warming = process.anonymous_bytes()?;
     crowd(options, server, &world, part * 2).await?;
     let patience = Instant::now() + Duration::from_secs(20);
     // The audit log's file is opened at its first line.
-    while server.descriptors()? > idle + 1 {
+    while process.descriptors()? > idle + 1 {
         if Instant::now() > patience {
-            return Err(
-                format!("{idle} descriptors before, {} after", server.descriptors()?).into(),
-            );
+            return Err(format!(
+                "{idle} descriptors before, {} after",
+                process.descriptors()?
+            )
+            .into());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let at_the_end = server.anonymous_bytes()?;
+    let at_the_end = process.anonymous_bytes()?;
     println!(
         "anonymous memory: {:.1} MiB after the first third, {:.1} MiB at the end",
-        after_warming as f64 / f64::from(1 << 20),
-        at_the_end as f64 / f64::from(1 << 20)
+        mib(after_warming),
+        mib(at_the_end)
     );
-    if at_the_end > after_warming + after_warming / 2 + (32 << 20) {
+    if at_the_end > bytes_at_most(after_warming) {
         return Err("the server's memory grew".into());
     }
     drop(first);
