@@ -359,15 +359,14 @@ impl ServerHandler for Gateway {
     }
 }
 
-/// What the params of a method are, for a request whose params do not fit: such a one comes as if it were of a method that
+/// What the params of a method of both eras are, for a request whose params do not fit: such a one comes as if it were of a method that
 /// nobody knows.
 fn params_of(method: &str) -> Option<&'static str> {
     Some(match method {
         "tools/call" => "name, a string, and arguments, an object",
         "prompts/get" => "name, a string, and arguments, an object of strings",
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => "uri, a string",
+        "resources/read" => "uri, a string",
         "completion/complete" => "ref, an object, and argument, an object of name and value",
-        "subscriptions/listen" => "notifications, an object",
         _ => return None,
     })
 }

@@ -29,7 +29,7 @@ struct Arguments {
     /// Each at://DID/COLLECTION/RKEY, DID,COLLECTION,RKEY, a bsky.app URL, or a DID for its profile
     #[schemars(length(min = 1, max = 50))]
     refs: Vec<String>,
-    /// Of an earlier revision; then all of one account
+    /// Earlier revision to read at; refs are then of one account
     rev: Option<String>,
     /// Only these paths, e.g. text, reply.parent.uri; default: all
     #[serde(default)]

@@ -49,8 +49,8 @@ struct Item {
 pub(crate) fn definition() -> Tool {
     Tool::new(
         NAME,
-        "Lists an account's records, newest first, one line each: the record key, then what it says. Text after \
-         `> ` is a third party's. Not for known records: use at_get. \
+        "Lists an account's records, newest first, one line each: the record key, then what it says, long texts cut. \
+         Text after `> ` is a third party's. Not for known records, or a whole text: use at_get. \
          Example: {\"actor\":\"did:plc:ewvi7nxzyoun6zhxrhs64oiz\",\"collection\":\"app.bsky.feed.post\"}",
         schema::input::<Arguments>(),
     )

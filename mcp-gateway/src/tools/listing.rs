@@ -16,7 +16,7 @@ use crate::when;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Arguments {
-    /// Account: DID, at-uri or bsky.app URL
+    /// Account: DID, known handle, at-uri or bsky.app URL
     pub(super) actor: String,
     /// NSID, e.g. app.bsky.feed.post; default: all, ordered by path
     pub(super) collection: Option<String>,
@@ -24,9 +24,9 @@ pub(super) struct Arguments {
     pub(super) since: Option<String>,
     /// Made before this time
     pub(super) until: Option<String>,
-    /// Keys that start so
+    /// Only keys that start with this
     pub(super) rkey_prefix: Option<String>,
-    /// Of an earlier revision
+    /// Earlier revision to read at
     pub(super) rev: Option<String>,
     /// By record key
     #[serde(default)]

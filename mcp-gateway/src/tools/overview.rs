@@ -20,7 +20,7 @@ pub(crate) const NAME: &str = "at_overview";
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Arguments {
-    /// Account: DID, at-uri or bsky.app URL. Without it: the whole archive
+    /// Account: DID, known handle, at-uri or bsky.app URL. Without it: the whole archive
     actor: Option<String>,
     /// Most rows
     #[serde(default = "common::limit_default")]

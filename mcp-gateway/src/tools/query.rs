@@ -78,7 +78,8 @@ struct Item {
 pub(crate) fn definition() -> Tool {
     Tool::new(
         NAME,
-        "Runs a plan inside the archive: list{repo|repos|at,collection,since,until}, get[uris], \
+        "Answers questions over many records in one call: a plan that runs inside the archive. Not for known records: \
+         use at_get. Steps: list{repo|repos|at,collection,since,until}, get[uris], \
          filter[{path,contains|equals|prefix|atLeast|below|exists,not}], map:path (follow at-uris), \
          project[paths], group:path, count{}, top:n|{count,by}, distinct:path, first:n, among{path,step,of}. \
          Paths: text, subject.uri#did, createdAt#month, @uri, @value, @count. Example, whom one likes most: \

@@ -98,6 +98,9 @@ fn arguments_are_completed_from_what_is_held() {
         ] {
             let answer = complete(door, reference, name, "", json!({}));
             assert_eq!(answer["error"]["code"], -32602, "{answer}");
+            assert_eq!(answer["error"]["data"]["code"], "invalidArgument");
+            let words = answer["error"]["message"].as_str().unwrap();
+            assert!(words.contains("prompts/list"), "{words}");
         }
     });
 }
