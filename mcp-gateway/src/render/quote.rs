@@ -77,6 +77,10 @@ enum Before {
 impl Before {
     /// Says whether a character here would be seen by nobody.
     fn hides(self, c: char) -> bool {
+        // Most are.
+        if c.is_ascii() {
+            return c.is_ascii_control();
+        }
         if is_selector(c) {
             return !matches!(self, Self::Letter | Self::Keycap);
         }
@@ -88,10 +92,10 @@ impl Before {
 
     fn then(self, c: char) -> Self {
         match c {
-            c if is_selector(c) && !self.hides(c) => Self::Selector,
-            c if is_selector(c) || is_joiner(c) || is_unseen(c) => Self::Nothing,
             '0'..='9' | '#' | '*' => Self::Keycap,
             c if c.is_ascii() => Self::Nothing,
+            c if is_selector(c) && !self.hides(c) => Self::Selector,
+            c if is_selector(c) || is_joiner(c) || is_unseen(c) => Self::Nothing,
             _ => Self::Letter,
         }
     }

@@ -7,7 +7,7 @@ use kit::cbor::Value as Cbor;
 use kit::{Order, RepoSpec};
 use serde_json::{Value, json};
 
-use crate::kit::{ACTOR, Agent, Http, Issuer, folder, redact, text};
+use crate::kit::{ACTOR, Agent, Http, Issuer, address, folder, redact, text};
 
 const DID: &str = "did:plc:hhhhhhhhhhhhhhhhhhhhhhhh";
 
@@ -121,10 +121,18 @@ fn check(text: &str) {
     }
 }
 
+/// The same through both doors: of a store in the gateway's own process, and of one elsewhere.
 #[test]
 fn hostile_records_are_rendered_harmless() {
     let (data, files) = (folder(), folder());
     let mut gateway = gateway(data.path(), files.path());
+    let shown = records(&mut gateway);
+    let mut guest = Agent::to_store(&address(data.path()));
+    assert_eq!(records(&mut guest), shown);
+    insta::assert_snapshot!(shown);
+}
+
+fn records(gateway: &mut Agent) -> String {
     let uri = |rkey: &str| format!("at://{DID}/app.bsky.feed.post/{rkey}");
     let list = |collection: &str| json!({ "list": { "repo": DID, "collection": collection } });
     let mut shown = String::new();
@@ -185,7 +193,7 @@ fn hostile_records_are_rendered_harmless() {
         );
         writeln!(shown, "{tool} {arguments}\n{text}\n{structured}\n").unwrap();
     }
-    insta::assert_snapshot!(redact(&shown));
+    redact(&shown)
 }
 
 /// Every way to the 300 KB post says how to get at it, and the ways it says work.
