@@ -32,6 +32,50 @@ fn spec(records: usize, seed: u64) -> RepoSpec {
     }
 }
 
+/// A store that closes under an import ends it or lets it be made; the log says which of them, whatever was told on the way.
+#[test]
+fn the_log_tells_what_became_of_an_import_under_a_closing_store() {
+    let repo = spec(900, 7).build();
+    let car = repo.car(Order::PreOrder);
+    for _ in 0..20 {
+        door::through(Door::Unix, &async |store| {
+            let Store {
+                session,
+                owner,
+                folder,
+                ..
+            } = store;
+            let upload = session.importer().import(ImportOptions::default());
+            for chunk in car.chunks(10_007) {
+                assert!(upload.write(chunk).await);
+            }
+            let mut reports = upload.progress();
+            let close = async {
+                // Until the import commits, or has ended.
+                while reports.borrow_and_update().phase == Phase::Receiving
+                    && reports.changed().await.is_ok()
+                {}
+                tokio::task::spawn_blocking(move || owner.shutdown()).await
+            };
+            // The answer may be lost with the connection.
+            let (_answer, closed) = tokio::join!(upload.done(), close);
+            closed.unwrap();
+            let log = std::fs::read_to_string(folder.path().join("audit/audit.jsonl"));
+            let log = log.unwrap_or_default();
+            let store = Store::on(folder, Door::InProcess).await;
+            let held = store
+                .session
+                .store()
+                .repo(repo.did.as_str())
+                .info()
+                .await
+                .unwrap();
+            assert_eq!(held.is_ok(), log.contains("\"imported\""), "{log}");
+            store.owner.shutdown();
+        });
+    }
+}
+
 #[test]
 fn generated_repos_come_back_whole_in_every_order() {
     let specs = [

@@ -301,7 +301,10 @@ impl Sink {
 
     /// Ends an import that nobody has asked to be done: dropping its channels aborts it. Returns why.
     fn abort(&self, error: &Error) -> capnp::Error {
-        self.tell(error.code().as_str(), None);
+        // One that was asked to be done may still take effect; it tells itself whether it did.
+        if !matches!(*self.state.borrow(), State::Ending) {
+            self.tell(error.code().as_str(), None);
+        }
         let error = exception(error);
         let mut state = self.state.borrow_mut();
         if matches!(*state, State::Waiting(_) | State::Running(_)) {
