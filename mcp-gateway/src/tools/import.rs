@@ -198,16 +198,25 @@ async fn tell(mut reports: watch::Receiver<Progress>, caller: &Caller) {
     std::future::pending().await
 }
 
+/// As many records verified count as half of them, where their number is not known: repos mostly have fewer.
+const RECORDS_HALFWAY: u64 = 20_000;
+
 /// Receiving is the first half, verifying the second; a hundred is the result itself.
+///
+/// How many records there are is known once the tree was walked. Until then there is more behind the more there was: what is
+/// told grows all the time, and ever slower.
 fn percent(progress: &Progress) -> u8 {
     let (start, share) = match progress.phase {
         Phase::Receiving => (0, 50),
         Phase::Packing => (50, 49),
         Phase::Committing => return 99,
     };
-    let done = progress.done.min(progress.total);
-    let part = (u128::from(done) * share).checked_div(u128::from(progress.total));
-    start + u8::try_from(part.unwrap_or(0)).unwrap_or(0)
+    let (done, total) = match progress.total {
+        0 => (progress.done, progress.done.saturating_add(RECORDS_HALFWAY)),
+        total => (progress.done.min(total), total),
+    };
+    let part = u128::from(done) * share / u128::from(total);
+    start + u8::try_from(part).unwrap_or(0)
 }
 
 fn words(progress: &Progress) -> String {
@@ -294,6 +303,9 @@ mod tests {
             at(Phase::Committing, 0, 0),
         ];
         assert_eq!(steps, [0, 25, 50, 74, 99, 99]);
+        let unknown =
+            [0, 2_000, 20_000, 200_000, 2_000_000].map(|done| at(Phase::Packing, done, 0));
+        assert_eq!(unknown, [50, 54, 74, 94, 98]);
         assert_eq!(at(Phase::Receiving, u64::MAX, 1), 50);
     }
 }
