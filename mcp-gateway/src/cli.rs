@@ -10,20 +10,32 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use carrack_client::{Address, Connect, Error};
 use carrack_schema::Code;
 use carrack_schema::codes::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use rmcp::model::ProtocolVersion;
 
 use crate::connection::{Backend, Connection};
 #[cfg(any(feature = "stdio", not(feature = "http")))]
 use crate::server::Gateway;
 use crate::server::{ImportRule, Policy};
 
+/// What `--version` says. Clients of older revisions are spoken to as well, as far as the library does.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{}\nMCP: {}, {}",
+        env!("CARGO_PKG_VERSION"),
+        ProtocolVersion::V_2025_11_25,
+        ProtocolVersion::V_2026_07_28
+    )
+});
+
 /// Let AI agents read and fill an archive of AT Protocol repositories, over MCP.
 #[derive(Parser)]
-#[command(name = "carrack-mcp", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "carrack-mcp", version, long_version = VERSION.as_str(), propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(flatten)]
     global: Global,

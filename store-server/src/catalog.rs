@@ -45,7 +45,7 @@ const CACHE_BYTES: usize = if cfg!(test) { 8 << 10 } else { 8 << 20 };
 const COMPACT_BYTES_MAX: u64 = 64 << 20;
 
 /// Version of the tables below. Another one is refused.
-const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 3;
 
 const REPOS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("repos");
 const SEGMENTS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("segments");

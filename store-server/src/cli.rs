@@ -33,6 +33,7 @@ mod watch;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use carrack_client::{Address, Connect};
 use carrack_schema::Code;
@@ -46,9 +47,19 @@ use self::store_options::StoreOptions;
 use crate::owner::{self, DataFolder};
 use crate::settings::StoreSettings;
 
+/// What `--version` says: the files have versions of their own, and another one is refused.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{}\nsegment files: format {}\ncatalog: format {}",
+        env!("CARGO_PKG_VERSION"),
+        carrack_segment::format::VERSION,
+        crate::catalog::FORMAT
+    )
+});
+
 /// Keep AT Protocol repositories as verified, memory-mapped segments.
 #[derive(Parser)]
-#[command(name = "carrack", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "carrack", version, long_version = VERSION.as_str(), propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(flatten)]
     global: Global,

@@ -41,6 +41,22 @@ fn help_is_as_recorded() {
 }
 
 #[test]
+fn the_version_says_which_files_it_reads() {
+    let said = |flag: &str| Run::of(bare().arg(flag)).ends(OK).text().to_owned();
+    assert_eq!(
+        said("-V"),
+        concat!("carrack ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    let long = said("--version");
+    assert!(long.starts_with(&said("-V")), "{long}");
+    let formats = format!(
+        "segment files: format {}\ncatalog: format ",
+        carrack_segment::format::VERSION
+    );
+    assert!(long.contains(&formats), "{long}");
+}
+
+#[test]
 fn completions_are_made_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let run = Place::new().run(&["completions", shell]).ends(OK);
