@@ -6,10 +6,13 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
 
 use rmcp::ServiceExt;
 use rmcp::service::ServerInitializeError;
-use tokio::io::{Stdin, stdin};
+use tokio::io::{AsyncRead, AsyncWrite, stdin};
+use tokio::net::unix::pipe;
 
 use crate::server::Gateway;
 use crate::transport::told_to_end;
@@ -36,9 +39,7 @@ pub async fn serve(gateway: Gateway, output: Output) -> io::Result<()> {
     gateway.serves_one_client();
     let end = told_to_end();
     tokio::pin!(end);
-    // Files are written on tokio's blocking threads: a client that does not read holds up nothing else.
-    let output = tokio::fs::File::from_std(output.0);
-    let starting = gateway.serve::<(Stdin, tokio::fs::File), _, _>((stdin(), output));
+    let starting = gateway.serve::<(Input, Written), _, _>((input(), written(output)));
     let running = tokio::select! {
         // Signals first: they must have their handlers before the client has its first answer.
         biased;
@@ -58,5 +59,28 @@ pub async fn serve(gateway: Gateway, output: Output) -> io::Result<()> {
             stop.cancel();
             ended
         }
+    }
+}
+
+type Input = Pin<Box<dyn AsyncRead + Send>>;
+type Written = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// Returns standard input. A pipe, as clients start a server with, is waited for with the sockets; anything else is read
+/// on a thread, to which each message would be a way there and back.
+///
+/// The pipe is opened anew: who else has this one does not expect it not to block.
+fn input() -> Input {
+    match pipe::OpenOptions::new().open_receiver("/proc/self/fd/0") {
+        Ok(pipe) => Box::pin(pipe),
+        Err(_) => Box::pin(stdin()),
+    }
+}
+
+/// Returns the output, in the same way. Either way a client that does not read holds up nothing else.
+fn written(output: Output) -> Written {
+    let path = format!("/proc/self/fd/{}", output.0.as_raw_fd());
+    match pipe::OpenOptions::new().open_sender(path) {
+        Ok(pipe) => Box::pin(pipe),
+        Err(_) => Box::pin(tokio::fs::File::from_std(output.0)),
     }
 }

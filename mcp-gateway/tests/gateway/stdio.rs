@@ -1,8 +1,9 @@
 //! The stdio transport: what is on stdout, how it ends.
 
 use std::fs;
+use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::kit::{Agent, folder, sample};
 
@@ -72,4 +73,25 @@ fn a_folder_that_is_not_ours_is_refused_at_start() {
             .log()
             .contains("neither empty nor a Carrack data folder")
     );
+}
+
+/// Clients start a server with pipes; whoever tries it out by hand may not.
+#[test]
+fn files_serve_as_well_as_pipes() {
+    let data = folder();
+    let (asked, answered) = (data.path().join("asked"), data.path().join("answered"));
+    let hello = crate::kit::message("initialize", crate::kit::initialize_params());
+    fs::write(&asked, format!("{hello}\n")).unwrap();
+    let store = data.path().join("store");
+    let status = Command::new(env!("CARGO_BIN_EXE_carrack-mcp"))
+        .arg("--data")
+        .arg(&store)
+        .env_remove("CARRACK_STORE")
+        .stdin(fs::File::open(&asked).unwrap())
+        .stdout(fs::File::create(&answered).unwrap())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let answer: Value = serde_json::from_str(&fs::read_to_string(&answered).unwrap()).unwrap();
+    assert_eq!(answer["result"]["serverInfo"]["name"], "carrack-mcp");
 }
