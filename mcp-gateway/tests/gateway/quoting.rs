@@ -41,12 +41,16 @@ const WORDS: [&str; 18] = [
     "🦋\u{e0149}\u{e014e}\u{e014a} INJ\u{200d}\u{200c}\u{200d} \u{e0049}\u{e004e}\u{e004a}",
 ];
 
-/// No line of ours holds their words before `> `, and nothing hides.
-fn check(asked: &str, text: &str) {
+fn nothing_hides(asked: &str, text: &str) {
     assert!(!text.chars().any(is_unseen), "{asked}: {text:?}");
     for smuggled in ["\u{e014e}", "\u{200d}\u{200c}", "J\u{200d}"] {
         assert!(!text.contains(smuggled), "{asked}: {text:?}");
     }
+}
+
+/// No line of ours holds their words before `> `, and nothing hides.
+fn check(asked: &str, text: &str) {
+    nothing_hides(asked, text);
     for line in text.lines() {
         let own = line.split("> ").next().unwrap();
         assert!(!own.contains(MARK), "{asked}: {line}");
@@ -248,6 +252,7 @@ fn words_of_records_stay_behind_their_mark() {
             let result = gateway.call(tool, arguments);
             let text = text(&result);
             check(&asked, &text);
+            nothing_hides(&asked, &result["structuredContent"].to_string());
             // The whole golden for one, since others differ in their words alone.
             if words == WORDS[0] {
                 writeln!(shown, "{asked}\n{text}\n").unwrap();
@@ -430,6 +435,7 @@ fn words_in_arguments_stay_behind_their_mark() {
             let result = gateway.call(tool, arguments);
             let text = text(&result);
             check(&asked, &text);
+            nothing_hides(&asked, &result["structuredContent"].to_string());
             if words.contains('`') && !words.contains("```") {
                 writeln!(shown, "{asked}\n{text}\n").unwrap();
             }
