@@ -25,6 +25,10 @@ pub struct Client {
 /// gone or the connection is.
 pub type Connection = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
+/// Starts the task that drives a client made by [`Client::elsewhere`]; call it on a [`LocalSet`] of the thread that is to
+/// drive it.
+pub type Start = Box<dyn FnOnce() -> Connection + Send>;
+
 /// How to connect to a listening store.
 #[derive(Clone, Debug)]
 pub struct Connect {
@@ -133,6 +137,14 @@ impl Client {
     pub fn local(stream: impl AsyncRead + AsyncWrite + 'static) -> (Self, Connection) {
         let (client, commands) = Self::new();
         (client, Box::pin(actor::run(stream, None, commands)))
+    }
+
+    /// As [`local`](Self::local), with the connection to be started on another thread: on that of whoever answers, no call
+    /// waits for one thread to wake another.
+    pub fn elsewhere(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> (Self, Start) {
+        let (client, commands) = Self::new();
+        let start = move || Box::pin(actor::run(stream, None, commands)) as Connection;
+        (client, Box::new(start))
     }
 
     fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {

@@ -150,7 +150,7 @@ pub use address::{Address, AddressError};
 pub use ancestors::{Ancestors, AncestorsEnd};
 pub use backup::{Backup, BackupPart};
 pub use check::Check;
-pub use connect::{Client, Connect, Connection};
+pub use connect::{Client, Connect, Connection, Start};
 pub use download::Download;
 pub use error::{Error, Kind, Result};
 pub use grants::{Grant, Grants, Issued};

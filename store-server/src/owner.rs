@@ -171,13 +171,12 @@ impl Owner {
         })
     }
 
-    /// Returns a client of this store, without a socket between.
+    /// Returns a client of this store, without a socket or a thread between.
     ///
     /// # Errors
-    /// If no thread can be started.
+    /// None so far.
     pub fn client(&self) -> Result<Client> {
-        Client::over(self.server.connect(), Ok)
-            .map_err(|error| Error::because(Code::Unavailable, "no connection to the store", error))
+        Ok(self.server.connect())
     }
 
     /// Returns where it listens.

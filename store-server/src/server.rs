@@ -13,12 +13,12 @@ mod tls;
 mod worker;
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use carrack_client::Address;
+use carrack_client::{Address, Client};
 use carrack_schema::Code;
-use tokio::io::DuplexStream;
 use tokio::runtime;
 use tokio::sync::watch;
 
@@ -52,6 +52,8 @@ pub(crate) struct Server {
     places: Places,
     addresses: Vec<Address>,
     certificate: Option<Certificate>,
+    /// Clients within this process so far: they are dealt out in turn.
+    connected: AtomicUsize,
 }
 
 /// How far a server is with ending.
@@ -106,6 +108,7 @@ impl Server {
             places,
             addresses,
             certificate,
+            connected: AtomicUsize::new(0),
         })
     }
 
@@ -125,18 +128,20 @@ impl Server {
         }
     }
 
-    /// Returns a connection from within this process, served like any other.
-    pub(crate) fn connect(&self) -> DuplexStream {
-        let (ours, theirs) = tokio::io::duplex(DUPLEX_BYTES);
-        if let Some(worker) = self.workers.first() {
-            // A worker that is gone has closed its inbox; then `theirs` is dropped, and ours ends at once.
+    /// Returns a client within this process, served like any other. The worker that serves it drives it, too.
+    pub(crate) fn connect(&self) -> Client {
+        let (ours, stream) = tokio::io::duplex(DUPLEX_BYTES);
+        let (client, start) = Client::elsewhere(ours);
+        let turn = self.connected.fetch_add(1, Ordering::Relaxed);
+        if let Some(worker) = self.workers.get(turn % self.workers.len().max(1)) {
+            // A worker that is gone has closed its inbox; then the stream is dropped, and the client with it.
             let _closed = worker.inbox.send(Incoming {
-                arrival: Arrival::Duplex(theirs),
+                arrival: Arrival::Inside(stream, start),
                 door: Door::Owner,
                 _place: None,
             });
         }
-        ours
+        client
     }
 
     /// Stops accepting, and waits until those who are connected have left, for some time.

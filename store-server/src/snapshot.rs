@@ -260,6 +260,11 @@ impl Repo {
         Ok(self.view()?.shown())
     }
 
+    /// Says whether those are at hand.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.view.get().is_some()
+    }
+
     /// Returns a row that may be seen by its number in key order.
     pub(crate) fn shown_row(&self, number: u32) -> Result<RecordRef<'_>> {
         self.row_of(self.view()?.shown(), number)

@@ -1,6 +1,7 @@
 //! Listings: one page of a repo's or a collection's records.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use carrack_repack::head::rev_text;
 use carrack_schema::limits::{
@@ -191,8 +192,11 @@ impl Listing {
             sealed => Some(Cursor::open(store.cursor_key(), &scope, sealed)?),
         };
         let opened = match (&cursor, self.at) {
-            (Some(cursor), At::Head) => store.repo_at_or_head(&self.did, cursor.rev)?,
-            (None, At::Head) | (_, At::Rev(_)) => self.at.open(store, &self.did)?,
+            (Some(cursor), At::Head) => {
+                let opened = store.repo_at_or_head(&self.did, cursor.rev)?;
+                opened.map(Arc::new)
+            }
+            (None, At::Head) | (_, At::Rev(_)) => self.at.shared(store, &self.did)?,
         };
         let repo = match opened {
             Ok(repo) => repo,

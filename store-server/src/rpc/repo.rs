@@ -80,18 +80,21 @@ impl RepoRef {
     /// As [`open`](Self::open), for a leaf that reads little: of the current revision it gets the snapshot that whoever
     /// read last has.
     pub(super) fn shared(&self, call: &Call) -> Result<Result<Arc<Repo>, Absence>> {
-        match self.at {
-            At::Head => call.store().current(&self.did(call)?),
-            At::Rev(_) => Ok(self.open(call)?.map(Arc::new)),
-        }
+        self.at.shared(call.store(), &self.did(call)?)
     }
 
-    /// As [`open`](Self::open), with its rows in order at hand. Of a repo of many extents this takes long, so it is for
-    /// the pool.
-    async fn open_rows(&self, call: &Call) -> Result<Result<Repo, Absence>, Failure> {
+    /// As [`shared`](Self::shared), with its rows in order at hand. Of a repo of many extents this takes long, so it is
+    /// for the pool, unless whoever read last has them.
+    async fn open_rows(&self, call: &Call) -> Result<Result<Arc<Repo>, Absence>, Failure> {
         let (store, did, at) = (call.store().clone(), self.did(call)?, self.at);
+        if at == At::Head
+            && let Ok(repo) = store.current(&did)?
+            && repo.has_rows()
+        {
+            return Ok(Ok(repo));
+        }
         let open = move || {
-            let opened = at.open(&store, &did)?;
+            let opened = at.shared(&store, &did)?;
             if let Ok(repo) = &opened {
                 repo.shown()?;
             }
@@ -110,6 +113,17 @@ impl At {
         match self {
             Self::Head => store.repo(did),
             Self::Rev(rev) => store.pinned(did, rev),
+        }
+    }
+
+    /// As [`open`](Self::open); of the current revision, the snapshot that whoever read last has.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn shared(self, store: &Store, did: &Did) -> Result<Result<Arc<Repo>, Absence>> {
+        match self {
+            Self::Head => store.current(did),
+            Self::Rev(_) => Ok(self.open(store, did)?.map(Arc::new)),
         }
     }
 }
@@ -134,7 +148,7 @@ impl repo::Server for RepoObject {
             let call = self.repo.begin(Operation::Read)?;
             // Who may see some collections only is told of these, which are counted.
             let opened = match call.authority().sees_all_collections() {
-                true => self.repo.open(&call)?,
+                true => self.repo.shared(&call)?,
                 false => self.repo.open_rows(&call).await?,
             };
             match opened {

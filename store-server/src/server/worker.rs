@@ -4,6 +4,7 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use carrack_client::Start;
 use carrack_schema::limits::LOGIN_SECONDS_MAX;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
@@ -34,8 +35,8 @@ pub(super) struct Incoming {
 
 pub(super) enum Arrival {
     Socket(Socket),
-    /// From this process.
-    Duplex(DuplexStream),
+    /// From this process, and its client's side.
+    Inside(DuplexStream, Start),
 }
 
 impl Worker {
@@ -101,7 +102,13 @@ impl Guest {
     /// Makes a dealt socket one of this worker's and serves it.
     async fn adopt(mut self, arrival: Arrival) -> capnp::Result<()> {
         match arrival {
-            Arrival::Duplex(stream) => self.serve(stream).await,
+            Arrival::Inside(stream, start) => {
+                let client = tokio::task::spawn_local(start());
+                let served = self.serve(stream).await;
+                // Its stream has ended, and so does it; a panic of its own has been reported.
+                let _ended = client.await;
+                served
+            }
             Arrival::Socket(Socket::Unix(stream)) => {
                 self.serve(UnixStream::from_std(stream)?).await
             }
