@@ -55,7 +55,7 @@ impl Folder {
         // Held while opening, so that this process does not compete with itself for the folder.
         let mut owner = self.owner.clone().lock_owned().await;
         if let Some(owner) = &*owner {
-            return owner.client().map_err(foreign);
+            return Ok(owner.client());
         }
         let settings = Settings {
             workers: std::thread::available_parallelism()

@@ -133,7 +133,7 @@ pub async fn open(folder: &DataFolder, settings: &Settings) -> Result<(Client, O
         }
         match Owner::start(folder, settings) {
             Ok(owner) => {
-                let client = owner.client()?;
+                let client = owner.client();
                 return Ok((client, Opened::Owned(Box::new(owner))));
             }
             Err(error) if error.code() == Code::Overloaded => {}
@@ -172,11 +172,8 @@ impl Owner {
     }
 
     /// Returns a client of this store, without a socket or a thread between.
-    ///
-    /// # Errors
-    /// None so far.
-    pub fn client(&self) -> Result<Client> {
-        Ok(self.server.connect())
+    pub fn client(&self) -> Client {
+        self.server.connect()
     }
 
     /// Returns where it listens.

@@ -85,7 +85,7 @@ fn names_that_are_none_are_invalid_arguments() {
 #[test]
 fn a_credential_nobody_knows_is_denied() {
     door::through(Door::InProcess, &async |store| {
-        let session = store.owner.client().unwrap().login("carrack_guess");
+        let session = store.owner.client().login("carrack_guess");
         let error = session.store().repo("did:plc:a").info().await.unwrap_err();
         assert_eq!(error.code(), Code::BadCredential);
         assert_eq!(

@@ -106,7 +106,7 @@ fn without_a_way_back_a_lost_store_is_the_end() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let first = owner(folder.path());
-        let over = first.client().unwrap().login("").store();
+        let over = first.client().login("").store();
         let off = Connect::to(&address(&first)).reconnect(false);
         let off = off.open().await.unwrap().login("").store();
         over.stats().await.unwrap();

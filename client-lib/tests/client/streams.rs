@@ -12,7 +12,7 @@ fn records_come_one_by_one_over_all_pages() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let store = owner(folder.path());
-        let session = store.client().unwrap().login("");
+        let session = store.client().login("");
         let repo = repo(350);
         import(&session, &repo).await;
         let reader = session.store().repo(repo.did.as_str());
@@ -40,7 +40,7 @@ fn a_repo_that_is_not_held_is_the_streams_one_item() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let store = owner(folder.path());
-        let session = store.client().unwrap().login("");
+        let session = store.client().login("");
         let absent = session.store().repo("did:plc:ewvi7nxzyoun6zhxrhs64oiz");
         let listing = absent.list(Range::default(), Want::default());
         let items: Vec<_> = listing.records(None).collect().await;
@@ -62,7 +62,7 @@ fn an_export_is_a_stream_and_still_says_how_it_ended() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let store = owner(folder.path());
-        let session = store.client().unwrap().login("");
+        let session = store.client().login("");
         let repo = repo(2_000);
         import(&session, &repo).await;
         let mut export = session.store().repo(repo.did.as_str()).export();

@@ -168,6 +168,7 @@ mod tests {
 
     use super::*;
     use crate::rpc::bounds::Bounds;
+    use crate::rpc::connection::Totals;
     use crate::rpc::network::Network;
 
     /// A stream that counts how often it is written to.
@@ -235,7 +236,9 @@ mod tests {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let (mut ours, theirs) = tokio::io::duplex(IO_BUFFER_BYTES);
             let writes = Rc::new(Cell::new(0));
-            let connection = Connection::new(Arc::new(Bounds::default()), Arc::default());
+            let bounds = Bounds::default();
+            let totals = Arc::new(Totals::new(&bounds));
+            let connection = Connection::new(Arc::new(bounds), totals);
             let network = Network::new(Counted(theirs, writes.clone()), connection);
             drop(tokio::task::spawn_local(RpcSystem::new(
                 Box::new(network),
