@@ -89,13 +89,15 @@ fn panicked() -> capnp::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+    use std::path::PathBuf;
     use std::rc::Rc;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use capnp_rpc::{new_client, twoparty};
     use carrack_schema::wire::store_capnp::{gate, session};
-    use tokio::io::DuplexStream;
+    use tokio::net::UnixStream;
     use tokio_util::compat::TokioAsyncReadCompatExt;
 
     use super::*;
@@ -148,13 +150,21 @@ mod tests {
     }
 
     /// Returns a client, and what drives it.
-    fn client(stream: DuplexStream) -> (gate::Client, tokio::task::JoinHandle<()>) {
+    fn client(stream: UnixStream) -> (gate::Client, tokio::task::JoinHandle<()>) {
         let (input, output) = futures::AsyncReadExt::split(stream.compat());
         let options = capnp::message::ReaderOptions::new();
         let network = twoparty::VatNetwork::new(input, output, Side::Client, options);
         let mut system = RpcSystem::new(Box::new(network), None);
         let gate = system.bootstrap(Side::Server);
         (gate, tokio::task::spawn_local(system.map(drop)))
+    }
+
+    /// Returns what the process's open descriptors are; a socket has its number in its name.
+    fn descriptors() -> Vec<PathBuf> {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        // One may be closed meanwhile by another test.
+        open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .collect()
     }
 
     #[test]
@@ -167,8 +177,11 @@ mod tests {
             let bounds = Arc::new(Bounds::default());
             let totals = Arc::new(Totals::new(&bounds));
             let mut connections = Vec::new();
+            let mut sockets = Vec::new();
             let mut serve = || {
-                let (ours, theirs) = tokio::io::duplex(1 << 16);
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                let fd = theirs.as_raw_fd();
+                sockets.push(std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap());
                 let connection = Connection::new(bounds.clone(), totals.clone());
                 connections.push(Rc::downgrade(&connection));
                 let gate: gate::Client = new_client(Panics::new(connection.clone()));
@@ -198,6 +211,8 @@ mod tests {
             leaves.abort();
             other_driven.await.unwrap().unwrap();
             tokio::task::yield_now().await;
+            let open = descriptors();
+            assert!(sockets.iter().all(|socket| !open.contains(socket)));
             assert_eq!(OBJECTS.load(Ordering::Relaxed), 0);
             for connection in connections {
                 assert_eq!(connection.strong_count(), 0);
