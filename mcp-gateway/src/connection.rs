@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 #[cfg(feature = "embedded")]
 use crate::embedded::Folder;
+use crate::lately::Lately;
 
 /// Where the store is.
 #[derive(Debug)]
@@ -59,9 +60,24 @@ impl fmt::Debug for Authority {
     }
 }
 
+/// A session and its store, which is named once, so that no call has to send that hop again; with what is in it, see
+/// [`Lately`].
+#[derive(Clone, Debug)]
+struct Open {
+    session: Session,
+    lately: Lately,
+}
+
+impl Open {
+    fn of(session: Session) -> Self {
+        let lately = Lately::new(session.store());
+        Self { session, lately }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Live {
-    session: Option<Session>,
+    open: Option<Open>,
     /// Counts sessions: a call may only give up the session it used, not its successor.
     generation: u64,
     /// What that session may do, once it was asked.
@@ -94,29 +110,38 @@ impl Connection {
     /// # Errors
     /// If the store cannot be reached or opened.
     pub async fn session(&self) -> Result<Session, Error> {
-        Ok(self.current().await?.0)
+        Ok(self.current().await?.0.session)
     }
 
-    async fn current(&self) -> Result<(Session, u64), Error> {
+    async fn current(&self) -> Result<(Open, u64), Error> {
         let mut live = self.0.live.lock().await;
-        if let Some(session) = &live.session {
-            return Ok((session.clone(), live.generation));
+        if let Some(open) = &live.open {
+            return Ok((open.clone(), live.generation));
         }
         let client = self.0.backend.client().await?;
         let session = match &self.0.authority {
             Authority::Own => client.login(""),
             Authority::Token(token) => client.restore(token),
         };
-        live.session = Some(session.clone());
+        let open = Open::of(session);
+        live.open = Some(open.clone());
         live.generation += 1;
-        Ok((session, live.generation))
+        Ok((open, live.generation))
     }
 
     async fn give_up(&self, generation: u64) {
         let mut live = self.0.live.lock().await;
         if live.generation == generation {
-            live.session = None;
+            live.open = None;
             live.scope = None;
+        }
+    }
+
+    /// Names the store again, and all in it: an error may be of a hop, and would be that of every call that names it so.
+    async fn name_anew(&self) {
+        let mut live = self.0.live.lock().await;
+        if let Some(open) = &mut live.open {
+            *open = Open::of(open.session.clone());
         }
     }
 
@@ -137,7 +162,18 @@ impl Connection {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        self.ask(|session| read(session.store())).await
+        self.with(|open| read(open.lately.store().clone())).await
+    }
+
+    /// As [`read`](Self::read), with what was named lately.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn read_lately<T, F>(&self, read: impl Fn(Lately) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.with(|open| read(open.lately)).await
     }
 
     /// As [`read`](Self::read), of the session.
@@ -148,15 +184,25 @@ impl Connection {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let (session, generation) = self.current().await?;
-        let answer = match ask(session).await {
+        self.with(|open| ask(open.session)).await
+    }
+
+    async fn with<T, F>(&self, ask: impl Fn(Open) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let (open, generation) = self.current().await?;
+        let answer = match ask(open).await {
             Err(error) if error.code() == Code::Unavailable => {
                 tracing::info!(%error, "the store is gone; connecting again");
                 self.give_up(generation).await;
-                ask(self.session().await?).await
+                ask(self.current().await?.0).await
             }
             answer => answer,
         };
+        if answer.is_err() {
+            self.name_anew().await;
+        }
         self.note(&answer);
         answer
     }
@@ -169,8 +215,8 @@ impl Connection {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let (session, generation) = self.current().await?;
-        let answer = write(session).await;
+        let (open, generation) = self.current().await?;
+        let answer = write(open.session).await;
         if let Err(error) = &answer
             && error.code() == Code::Unavailable
         {
@@ -193,7 +239,7 @@ impl Connection {
 
     /// Closes the session and, if this process owns the store, ends serving it. Blocks until that is done.
     pub async fn shutdown(&self) {
-        self.0.live.lock().await.session = None;
+        self.0.live.lock().await.open = None;
         match &*self.0.backend {
             Backend::Listening(_) => {}
             #[cfg(feature = "embedded")]
@@ -214,7 +260,7 @@ impl Connection {
         let scope = Arc::new(self.about().await?.scope);
         // Every session of this connection has its one authority; only one that is lost is asked again.
         let mut live = self.0.live.lock().await;
-        if live.session.is_some() {
+        if live.open.is_some() {
             live.scope = Some(scope.clone());
         }
         Ok(scope)
@@ -224,7 +270,7 @@ impl Connection {
     #[cfg(test)]
     pub(crate) async fn holding(backend: Backend, session: Session) -> Self {
         let connection = Self::new(backend);
-        connection.0.live.lock().await.session = Some(session);
+        connection.0.live.lock().await.open = Some(Open::of(session));
         connection
     }
 }

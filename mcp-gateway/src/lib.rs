@@ -19,6 +19,7 @@ pub mod embedded;
 mod fixtures;
 #[cfg(feature = "stdio")]
 mod install;
+mod lately;
 mod prompts;
 mod reference;
 pub mod refs;

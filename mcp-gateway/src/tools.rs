@@ -249,4 +249,32 @@ mod tests {
         assert_eq!(refusal.code(), carrack_schema::Code::Revoked);
         connection.shutdown().await;
     }
+
+    /// The hop to the store is refused while the grant has no calls left for this second; that must not last.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_store_that_could_not_be_named_is_named_again() {
+        let data = tempfile::tempdir().unwrap();
+        let backend = Backend::Folder(Folder::new(Some(data.path().into())).unwrap());
+        let connection = Connection::new(backend);
+        let owner = connection.session().await.unwrap();
+        let scope = scope().read().list().calls_per_second(4);
+        let issued = owner.grants().issue(scope, "test").await.unwrap();
+        let session = issued.session.clone();
+        let nowhere = Backend::Folder(Folder::new(Some("/nonexistent".into())).unwrap());
+        let holder = Connection::holding(nowhere, issued.session).await;
+        while session.about().await.is_ok() {}
+        let stats = || holder.read(|store| async move { store.stats().await });
+        let refused = stats().await.unwrap_err();
+        assert_eq!(refused.code(), carrack_schema::Code::Overloaded);
+        // Trying takes a call, too: so seldom that some are left for the answer.
+        let mut tries = tokio::time::interval(std::time::Duration::from_millis(600));
+        let read = async {
+            while stats().await.is_err() {
+                tries.tick().await;
+            }
+        };
+        let patience = std::time::Duration::from_secs(60);
+        tokio::time::timeout(patience, read).await.unwrap();
+        connection.shutdown().await;
+    }
 }

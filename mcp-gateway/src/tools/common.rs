@@ -1,6 +1,6 @@
 //! What tools share: argument types, their checks, what stands beside the rows.
 
-use carrack_client::{Absent, Body, Error, Repo, RepoInfo, Source, Store, Want};
+use carrack_client::{Absent, Body, Error, RepoInfo, Source, Store, Want};
 use carrack_schema::limits::{
     ANSWER_BYTES_DEFAULT, ANSWER_BYTES_MAX, FIELDS_MAX, LIST_RECORDS_MAX,
 };
@@ -151,15 +151,6 @@ pub(crate) fn fields(fields: &[String]) -> Result<(), Refusal> {
     let why = format!("fields names at most {FIELDS_MAX} paths, none of them empty");
     Err(Refusal::new(Code::InvalidArgument, "taking fields", why)
         .hint("fields=[\"text\",\"reply.parent.uri\"]"))
-}
-
-/// Names a repo, at a revision if one is said.
-pub(crate) fn repo_at(store: &Store, did: &str, rev: Option<&str>) -> Repo {
-    let repo = store.repo(did);
-    match rev {
-        Some(rev) if !rev.is_empty() => repo.at(rev),
-        _ => repo,
-    }
 }
 
 /// Returns the refusal of an error of the store's, which may be about the revision asked for.
@@ -345,9 +336,24 @@ fn distance(text: &str, candidate: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// Returns the bytes a structured value takes.
+/// Returns the bytes a structured value takes. They are counted and not kept: each row is asked for its own.
 pub(crate) fn json_bytes(value: &impl Serialize) -> usize {
-    serde_json::to_string(value).map_or(0, |text| text.len())
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value).map_or(0, |()| count.0)
+}
+
+/// Counts what is written to it.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Returns the most bytes that a cursor of this length takes, in the text and in the structured half, and what is

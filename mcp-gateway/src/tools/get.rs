@@ -1,8 +1,6 @@
 //! `at_get`: records by reference, many in one flight.
 
-use std::collections::HashMap;
-
-use carrack_client::{Absent, Found, RecordData, Repo, Source, Store};
+use carrack_client::{Absent, Found, RecordData, Source, Store};
 use carrack_schema::limits::REFS_MAX;
 use carrack_schema::{AtUri, Code};
 use futures::future;
@@ -15,6 +13,7 @@ use super::common::{self, Format};
 use super::rows::{self, RepoItem, Row};
 use crate::answer::{Answer, Refusal};
 use crate::connection::Connection;
+use crate::lately::Lately;
 use crate::refs::{Ref, RefError};
 use crate::render::frame::counted;
 use crate::render::record::{self, Line, Style};
@@ -100,9 +99,9 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
     if rev.is_some() {
         one_account(asked)?;
     }
-    let read = |store: Store| async move { read_all(&store, asked, rev, fields).await };
+    let read = |lately: Lately| async move { read_all(&lately, asked, rev, fields).await };
     let found = connection
-        .read(read)
+        .read_lately(read)
         .await
         .map_err(|error| common::failed(&error, "reading the records".to_owned(), rev))?;
     if !found.iter().any(|found| matches!(found, Some(Ok(_)))) {
@@ -182,21 +181,17 @@ type Read = Option<Found<(Source, RecordData)>>;
 
 /// Reads all that was understood: every call is sent before the first answer is awaited.
 async fn read_all(
-    store: &Store,
+    lately: &Lately,
     asked: &[Asked],
     rev: Option<&str>,
     fields: &[String],
 ) -> carrack_client::Result<Vec<Read>> {
-    let mut repos: HashMap<&str, Repo> = HashMap::new();
     let reads = asked.iter().map(|asked| {
         let read = asked.meaning.as_ref().ok().and_then(|uri| {
-            let path = uri.path()?.to_string();
-            let repo = repos
-                .entry(uri.did.as_str())
-                .or_insert_with_key(|did| common::repo_at(store, did, rev));
-            let record = repo.record(&path);
+            let path = uri.path()?;
+            let collection = lately.collection(uri.did.as_str(), rev, path.collection.as_str());
             let want = common::want(fields).with_cid();
-            Some(async move { record.read(want).await })
+            Some(async move { collection.get(path.rkey.as_str(), want).await })
         });
         future::OptionFuture::from(read)
     });

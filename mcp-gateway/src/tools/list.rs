@@ -15,6 +15,7 @@ use super::common;
 use super::listing::{Arguments, Listing};
 use crate::answer::{Answer, Refusal};
 use crate::connection::Connection;
+use crate::lately::Lately;
 use crate::render::Budget;
 use crate::render::frame::{count, counted, provenance};
 use crate::render::record;
@@ -81,8 +82,8 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
     };
     loop {
         let (named, asked) = (&listing, &request);
-        let read = |store: Store| async move { named.read(&store, asked.clone()).await };
-        let answer = connection.read(read).await;
+        let read = |lately: Lately| async move { named.read(&lately, asked.clone()).await };
+        let answer = connection.read_lately(read).await;
         let (page, collections) = answer.map_err(|error| match error.code() {
             Code::InvalidArgument if request.cursor.is_some() => {
                 foreign_cursor(&listing, error.words())

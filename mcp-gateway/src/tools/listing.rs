@@ -1,6 +1,6 @@
 //! What `at_list` is asked for: its arguments, and the store's listing they name.
 
-use carrack_client::{CollectionInfo, Found, Page, PageRequest, Range, Store};
+use carrack_client::{CollectionInfo, Found, Page, PageRequest, Range};
 use carrack_schema::{Code, Nsid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use serde_json::json;
 use super::common::{self, Format};
 use super::list::NAME;
 use crate::answer::Refusal;
+use crate::lately::Lately;
 use crate::refs::Ref;
 use crate::render::record::Style;
 use crate::when;
@@ -110,13 +111,17 @@ impl Listing {
     /// Returns one page and the repo's collections, in one flight.
     pub(super) async fn read(
         &self,
-        store: &Store,
+        lately: &Lately,
         request: PageRequest,
     ) -> carrack_client::Result<(Found<Page>, Found<Vec<CollectionInfo>>)> {
-        let repo = common::repo_at(store, &self.did, self.rev.as_deref());
+        let (did, rev) = (self.did.as_str(), self.rev.as_deref());
+        let repo = lately.repo(did, rev);
         let want = common::want(&self.fields);
         let listing = match &self.collection {
-            Some(collection) => repo.collection(collection).list(self.range.clone(), want),
+            Some(nsid) => {
+                let collection = lately.collection(did, rev, nsid);
+                collection.list(self.range.clone(), want)
+            }
             None => repo.list(self.range.clone(), want),
         };
         futures::try_join!(listing.page(request), repo.collections())
