@@ -1,5 +1,7 @@
 //! What carries the messages: standard input and output, or HTTP.
 
+#[cfg(feature = "stdio")]
+mod bounded;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "stdio")]

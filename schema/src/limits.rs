@@ -407,7 +407,7 @@ pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
 const _: () = assert!(CONNECTIONS_PER_GATEWAY_MAX < HTTP_CONNECTIONS_MAX);
 /// Seconds in which the head of a request must have come; also the longest that a connection is kept without one.
 pub const HTTP_HEAD_SECONDS_MAX: u64 = 60;
-/// Longest body of a request: a plan with all the at-URIs that its steps may name.
+/// Longest body of a request over HTTP, and longest line on stdin: a plan with all the at-URIs that its steps may name.
 pub const HTTP_BODY_BYTES_MAX: usize = MIB;
 /// Seconds in which the body of a request must have come.
 pub const HTTP_BODY_SECONDS_MAX: u64 = 30;
@@ -426,6 +426,10 @@ pub const HTTP_WRITE_SECONDS_MAX: u64 = 30;
 const _: () = assert!(
     HTTP_BYTES_PER_SECOND as u64 * HTTP_WRITE_SECONDS_MAX / 1_600_000 < HTTP_CONNECTIONS_MAX as u64
 );
+/// Requests of a client on stdin, and messages to it, that are under way at once; until one has ended no more is read. So a
+/// client that reads nothing holds up as many answers: of tools some 6 MiB, of [`RESOURCE_BYTES_MAX`] each some 350 MiB.
+pub const STDIO_UNDER_WAY_MAX: usize = 32;
+const _: () = assert!(WATCHES_MAX < STDIO_UNDER_WAY_MAX as u32);
 /// Seconds that a gateway which is told to end waits for answers under way.
 pub const HTTP_GOODBYE_SECONDS_MAX: u64 = 10;
 /// Longest token that is shown to the store; its own have 56 characters.

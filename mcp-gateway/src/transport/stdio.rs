@@ -9,12 +9,15 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 
+use carrack_schema::limits::HTTP_BODY_BYTES_MAX;
 use rmcp::ServiceExt;
 use rmcp::service::ServerInitializeError;
+use rmcp::transport::async_rw::AsyncRwTransport;
 use tokio::io::{AsyncRead, AsyncWrite, stdin};
 use tokio::net::unix::pipe;
 
 use crate::server::Gateway;
+use crate::transport::bounded::Bounded;
 use crate::transport::told_to_end;
 
 /// The process's real stdout, which nothing else can reach any more.
@@ -39,7 +42,9 @@ pub async fn serve(gateway: Gateway, output: Output) -> io::Result<()> {
     gateway.serves_one_client();
     let end = told_to_end();
     tokio::pin!(end);
-    let starting = gateway.serve::<(Input, Written), _, _>((input(), written(output)));
+    let transport = AsyncRwTransport::new_server(input(), written(output))
+        .with_max_line_length(HTTP_BODY_BYTES_MAX);
+    let starting = gateway.serve(Bounded::new(transport));
     let running = tokio::select! {
         // Signals first: they must have their handlers before the client has its first answer.
         biased;
