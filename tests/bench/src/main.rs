@@ -11,6 +11,7 @@ mod engine;
 mod field;
 mod json;
 mod machine;
+mod mcp;
 mod measure;
 mod options;
 mod report;
@@ -21,13 +22,21 @@ mod targets;
 mod task;
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 
 use options::Options;
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
+    if let Some(program) = mcp::Program::of_this_process() {
+        return program.serve();
+    }
+    bench().map(|()| ExitCode::SUCCESS)
+}
+
+fn bench() -> Result<()> {
     let options = Options::parse();
     if let Some(task) = &options.child {
         let answer = serde_json::from_str::<task::Task>(task)?.run()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::mcp::McpSizes;
 use crate::rpc::{RpcSizes, Slice};
 use crate::task::Reads;
 
@@ -65,6 +66,8 @@ pub(crate) enum Section {
     Open,
     /// The server: gets, imports, chains, idle connections
     Rpc,
+    /// The MCP gateway: tool calls, and a query to a store that is far away
+    Mcp,
     /// Instruction counts
     Callgrind,
 }
@@ -84,6 +87,7 @@ pub(crate) struct Sizes {
     /// Records of the smaller of the two repos whose import is counted.
     pub(crate) import_records: usize,
     pub(crate) rpc: RpcSizes,
+    pub(crate) mcp: McpSizes,
 }
 
 impl Options {
@@ -117,6 +121,12 @@ impl Options {
                     chains: 1,
                     keys: 64,
                 },
+                mcp: McpSizes {
+                    rounds: rounds(1),
+                    records: 2_000,
+                    calls: 20,
+                    chains: 1,
+                },
             };
         }
         Sizes {
@@ -144,6 +154,12 @@ impl Options {
                 connections_idle: 1_000,
                 chains: 10,
                 keys: 256,
+            },
+            mcp: McpSizes {
+                rounds: rounds(5),
+                records: 20_000,
+                calls: 2_000,
+                chains: 10,
             },
         }
     }

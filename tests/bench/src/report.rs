@@ -7,6 +7,7 @@ use carrack_store::{Clock, SystemClock};
 
 use crate::engine::Name;
 use crate::machine;
+use crate::mcp;
 use crate::measure::{Cost, Spread};
 use crate::options::Options;
 use crate::rpc;
@@ -32,6 +33,9 @@ pub(crate) fn markdown(options: &Options, results: &Results) -> String {
     }
     if let Some(rpc) = &results.rpc {
         rpc::report::section(rpc, &mut out);
+    }
+    if let Some(mcp) = &results.mcp {
+        mcp::report::section(mcp, &mut out);
     }
     if let Some(counts) = &results.instructions {
         instructions_section(counts, &mut out);

@@ -6,12 +6,12 @@
 pub(crate) mod carrack;
 mod chain;
 mod delay;
-mod door;
+pub(crate) mod door;
 mod echo;
 mod grpc;
 mod http;
 mod idle;
-mod load;
+pub(crate) mod load;
 pub(crate) mod report;
 pub(crate) mod server;
 mod upload;
@@ -318,12 +318,7 @@ pub(crate) fn run(scratch: &Path, sizes: &RpcSizes, import_car: &Path) -> Result
         connections_idle: sizes.connections_idle,
         value_bytes: mean_bytes(&corpus.keys[&Payload::Record]),
     };
-    // The load has the last core to itself, and the servers the first; the rest runs where it may.
-    let cores = std::thread::available_parallelism()?.get();
-    let (server_core, load_core) = match cores {
-        1 => (None, None),
-        _ => (Some(0), Some(cores - 1)),
-    };
+    let (server_core, load_core) = server::cores()?;
     let gets = std::thread::scope(|scope| {
         scope
             .spawn(|| {
@@ -423,7 +418,7 @@ fn imports(scratch: &Path, car: &[u8]) -> Result<ImportRound> {
 }
 
 /// Returns the way to a server's port through a line that is slow.
-fn slow_line(server: &Server) -> Result<Place> {
+pub(crate) fn slow_line(server: &Server) -> Result<Place> {
     match server.place(Door::Tcp) {
         Place::Tcp(address, token) => Ok(Place::Tcp(Delay::start(address, RTT)?.address, token)),
         Place::Unix(path) => bail!("{} is no port", path.display()),

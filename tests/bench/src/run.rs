@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use kit::{Mix, Order, RepoSpec};
 
 use crate::engine::Name;
+use crate::mcp::{self, McpResults};
 use crate::measure::Cost;
 use crate::options::{Options, Section, Sizes};
 use crate::rpc::{self, Peer, RpcResults};
@@ -27,6 +28,7 @@ pub(crate) struct Results {
     pub(crate) tiny: BTreeMap<Name, Vec<TinyAnswer>>,
     pub(crate) open: Option<OpenResults>,
     pub(crate) rpc: Option<RpcResults>,
+    pub(crate) mcp: Option<McpResults>,
     /// Instructions per call, or per record imported.
     pub(crate) instructions: Option<Vec<(Body, f64)>>,
     /// Instructions of a server per call.
@@ -121,6 +123,9 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
         let sizes = run.sizes.rpc;
         let car = run.synthetic(sizes.import_records, 1)?;
         results.rpc = Some(rpc::run(run.scratch, &sizes, &car)?);
+    }
+    if options.has(Section::Mcp) {
+        results.mcp = Some(mcp::run(run.scratch, &run.sizes.mcp)?);
     }
     if options.has(Section::Callgrind) {
         results.instructions = callgrind::count(run.scratch, run.sizes)?;

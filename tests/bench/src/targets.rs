@@ -1,6 +1,7 @@
 //! The figures the storage engine is to reach, and whether it does.
 
 use crate::engine::{Name, OnDisk};
+use crate::mcp;
 use crate::measure::{Cost, Spread};
 use crate::rpc;
 use crate::run::{Kind, RepoResults, Results, Round};
@@ -138,6 +139,7 @@ pub(crate) fn all(results: &Results) -> Vec<Target> {
         many,
     ));
     targets.extend(rpc::report::targets(results.rpc.as_ref()));
+    targets.extend(mcp::report::targets(results.mcp.as_ref()));
     targets
 }
 

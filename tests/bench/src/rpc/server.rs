@@ -100,6 +100,15 @@ fn announce(doors: &Doors) -> Result<()> {
     Ok(())
 }
 
+/// Returns the cores of servers and of the load: the load has the last to itself, and the servers the first; the rest
+/// runs where it may.
+pub(crate) fn cores() -> Result<(Option<usize>, Option<usize>)> {
+    Ok(match std::thread::available_parallelism()?.get() {
+        1 => (None, None),
+        cores => (Some(0), Some(cores - 1)),
+    })
+}
+
 /// Keeps this thread, and those it starts, on one core.
 pub(crate) fn pin(core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
