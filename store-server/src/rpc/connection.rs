@@ -35,6 +35,10 @@ use super::error::exception;
 use super::questions::Questions;
 use crate::error::{Error, Result};
 
+/// Bytes on their way out that wait for more. What is larger is worth a system call of its own, and written while the
+/// processor's caches have it: answers of 1 MiB that waited for each other took twice the time.
+const GATHERED_BYTES: usize = 8 << 10;
+
 /// One connection. Its objects hold it.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -268,13 +272,14 @@ impl Connection {
         self.until(total, || self.has_room_to_write()).await;
     }
 
-    /// Says whether more came in with the last message, and will be looked at without waiting.
-    pub(super) fn has_more_at_hand(&self) -> bool {
-        self.has_more_at_hand.get()
-    }
-
+    /// Says whether more came in with the message that was read last, and will be looked at without waiting.
     pub(super) fn set_more_at_hand(&self, has_more: bool) {
         self.has_more_at_hand.set(has_more);
+    }
+
+    /// Says whether what is on its way out is so little that the answers to what is at hand are worth waiting for.
+    pub(super) fn gathers(&self) -> bool {
+        self.has_more_at_hand.get() && self.queued.get() <= GATHERED_BYTES
     }
 
     pub(super) fn has_room_to_write(&self) -> bool {

@@ -50,7 +50,7 @@ pub(super) async fn write(
             Err(_) => {
                 writer.flush().await?;
                 let next = outgoing.next().await;
-                if connection.has_more_at_hand() {
+                if connection.gathers() {
                     // The library takes one message each time it is polled. Let it answer the others that came with it.
                     tokio::task::yield_now().await;
                 }
@@ -206,6 +206,12 @@ mod tests {
         }
     }
 
+    fn connection() -> Rc<Connection> {
+        let bounds = Bounds::default();
+        let totals = Arc::new(Totals::new(&bounds));
+        Connection::new(Arc::new(bounds), totals)
+    }
+
     fn bootstrap(question: u32) -> Vec<u8> {
         let mut builder = Builder::new_default();
         let root = builder.init_root::<message::Builder<'_>>();
@@ -227,6 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_large_does_not_wait_for_more() {
+        let connection = connection();
+        connection.set_more_at_hand(true);
+        let small = connection.queue(300);
+        assert!(connection.gathers());
+        let large = connection.queue(IO_BUFFER_BYTES);
+        assert!(!connection.gathers());
+        drop((small, large));
+        connection.set_more_at_hand(false);
+        assert!(!connection.gathers());
+    }
+
+    #[test]
     fn what_is_asked_together_is_answered_together() {
         const QUESTIONS: u32 = 20;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -236,10 +255,7 @@ mod tests {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let (mut ours, theirs) = tokio::io::duplex(IO_BUFFER_BYTES);
             let writes = Rc::new(Cell::new(0));
-            let bounds = Bounds::default();
-            let totals = Arc::new(Totals::new(&bounds));
-            let connection = Connection::new(Arc::new(bounds), totals);
-            let network = Network::new(Counted(theirs, writes.clone()), connection);
+            let network = Network::new(Counted(theirs, writes.clone()), connection());
             drop(tokio::task::spawn_local(RpcSystem::new(
                 Box::new(network),
                 None,
