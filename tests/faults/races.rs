@@ -1,56 +1,29 @@
 //! Something comes between two steps of the disk's, always there: what took files away is no damage.
 
-use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex};
 
+use carrack_segment::directory::faulty::{Faulty, Op};
 use carrack_segment::directory::mem::Mem;
-use carrack_segment::directory::{File, Lock};
-use carrack_segment::{Directory, Map};
 
 use crate::model::{Model, STRICT, Version};
 use crate::operation::Operation;
 use crate::worlds::{NO_CODES, Worlds};
 use crate::{DEFAULT_SIZES, Opened, START, open};
 
-/// A directory in memory that does something before a file is mapped, once.
-#[derive(Clone)]
-struct Hooked {
-    inner: Mem,
-    hook: Arc<Mutex<Option<Hook>>>,
-}
+/// Does something before a file is mapped, once. Cheap to clone.
+#[derive(Clone, Default)]
+struct BeforeMap(Arc<Mutex<Option<Hook>>>);
 
 /// How many maps come before, and what is done then.
 type Hook = (usize, Box<dyn FnOnce() + Send>);
 
-impl Hooked {
-    fn before_map(&self, maps: usize, hook: impl FnOnce() + Send + 'static) {
-        *self.hook.lock().unwrap() = Some((maps, Box::new(hook)));
+impl BeforeMap {
+    fn after(&self, maps: usize, hook: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some((maps, Box::new(hook)));
     }
 
-    /// Takes back a hook that was not reached; says whether it was.
-    fn was_reached(&self) -> bool {
-        self.hook.lock().unwrap().take().is_none()
-    }
-}
-
-impl fmt::Debug for Hooked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hooked")
-    }
-}
-
-impl Directory for Hooked {
-    fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
-        self.inner.open(name)
-    }
-
-    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        self.inner.create(name)
-    }
-
-    fn map(&self, name: &str) -> io::Result<Map> {
-        let mut slot = self.hook.lock().unwrap();
+    fn map(&self) {
+        let mut slot = self.0.lock().unwrap();
         let due = match slot.take() {
             Some((0, hook)) => Some(hook),
             Some((left, hook)) => {
@@ -63,35 +36,11 @@ impl Directory for Hooked {
         if let Some(hook) = due {
             hook();
         }
-        self.inner.map(name)
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn sync_dir(&self, folder: &str) -> io::Result<()> {
-        self.inner.sync_dir(folder)
-    }
-
-    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        self.inner.list(folder)
-    }
-
-    fn unlink(&self, name: &str) -> io::Result<()> {
-        self.inner.unlink(name)
-    }
-
-    fn create_dir(&self, name: &str) -> io::Result<()> {
-        self.inner.create_dir(name)
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.inner.free_bytes()
-    }
-
-    fn lock(&self, name: &str) -> io::Result<Lock> {
-        self.inner.lock(name)
+    /// Takes back a hook that was not reached; says whether it was.
+    fn was_reached(&self) -> bool {
+        self.0.lock().unwrap().take().is_none()
     }
 }
 
@@ -123,20 +72,26 @@ fn a_deletion_before_any_map_of_a_merge_leaves_every_segment_mergeable() {
             ask(&store, &Operation::compact(false));
             ask(&store, &Operation::import(&newer));
             drop(store);
-            let hooked = Hooked {
-                inner: disk.clone(),
-                hook: Arc::default(),
-            };
-            let store = Arc::new(open(hooked.clone(), DEFAULT_SIZES, START).unwrap());
+            let before_map = BeforeMap::default();
+            let hooked = Faulty::new(Arc::new(disk.clone()), 0).before_each({
+                let before_map = before_map.clone();
+                move |op, _| {
+                    if op == Op::Map {
+                        before_map.map();
+                    }
+                    Ok(())
+                }
+            });
+            let store = Arc::new(open(hooked, DEFAULT_SIZES, START).unwrap());
             let delete = Operation::delete_repo(&one, false);
             let (other, also) = (Arc::downgrade(&store), delete.clone());
-            hooked.before_map(maps, move || {
+            before_map.after(maps, move || {
                 let store = other.upgrade().expect("it is open");
                 also.run(&store).expect("the repo is there");
             });
             // What it answers is between the two; that it does not hang or panic is seen here.
             let answer = merge.run(&store);
-            if !hooked.was_reached() {
+            if !before_map.was_reached() {
                 break;
             }
             answer.unwrap_or_else(|error| {

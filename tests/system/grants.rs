@@ -1,6 +1,5 @@
 //! Grants in use: what a holder sees and spends, what is taken back under way, tokens, restarts, the audit log.
 
-use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
@@ -13,8 +12,8 @@ use carrack_client::{
 };
 use carrack_schema::Code;
 use carrack_schema::wire::store_capnp::{byte_sink, check_watcher, record_sink};
-use carrack_segment::directory::File;
-use carrack_segment::{Directory, Fs, Lock, Map};
+use carrack_segment::directory::faulty::{Faulty, Op};
+use carrack_segment::{Directory, Fs};
 use carrack_store::{Entrance, SystemClock, rpc};
 use kit::cbor::Value;
 use kit::{Order, RepoSpec};
@@ -394,60 +393,6 @@ async fn nothing_is_left(store: &Store) {
     assert_eq!(store.session.store().stats().await.unwrap().repos, 0);
 }
 
-/// A folder that stops whoever seals a segment, until it is told to go on.
-#[derive(Debug)]
-struct Gated {
-    disk: Fs,
-    reached: mpsc::Sender<()>,
-    go: Mutex<mpsc::Receiver<()>>,
-}
-
-impl Directory for Gated {
-    fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
-        self.disk.open(name)
-    }
-
-    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        self.disk.create(name)
-    }
-
-    fn map(&self, name: &str) -> io::Result<Map> {
-        self.disk.map(name)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        if to.starts_with("segments/") {
-            self.reached.send(()).unwrap();
-            self.go.lock().unwrap().recv().unwrap();
-        }
-        self.disk.rename(from, to)
-    }
-
-    fn sync_dir(&self, folder: &str) -> io::Result<()> {
-        self.disk.sync_dir(folder)
-    }
-
-    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        self.disk.list(folder)
-    }
-
-    fn unlink(&self, name: &str) -> io::Result<()> {
-        self.disk.unlink(name)
-    }
-
-    fn create_dir(&self, name: &str) -> io::Result<()> {
-        self.disk.create_dir(name)
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn lock(&self, name: &str) -> io::Result<Lock> {
-        self.disk.lock(name)
-    }
-}
-
 fn on_local_set(body: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -473,11 +418,17 @@ fn an_import_whose_grant_is_taken_back_after_done_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (reached, is_reached) = mpsc::channel();
         let (go, may_go) = mpsc::channel();
-        let directory: Arc<dyn Directory> = Arc::new(Gated {
-            disk: Fs::open(folder.path()).unwrap(),
-            reached,
-            go: Mutex::new(may_go),
+        let disk = Arc::new(Fs::open(folder.path()).unwrap());
+        let may_go = Mutex::new(may_go);
+        // Whoever seals a segment stops until it is told to go on.
+        let gated = Faulty::new(disk, 0).before_each(move |op, name| {
+            if op == Op::Rename && name.starts_with("segments/") {
+                reached.send(()).unwrap();
+                may_go.lock().unwrap().recv().unwrap();
+            }
+            Ok(())
         });
+        let directory: Arc<dyn Directory> = Arc::new(gated);
         let store = carrack_store::Store::open(directory, Arc::new(SystemClock)).unwrap();
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let entrance = Entrance::new(carrack_store::Door::Owner);

@@ -1,8 +1,7 @@
 //! Tests of the catalog: rows, changes, formats, failed commits.
 
-use carrack_segment::directory::File;
+use carrack_segment::directory::faulty::{Faulty, Op};
 use carrack_segment::directory::fs::Fs;
-use carrack_segment::{Lock, Map};
 
 use super::entry::tests::{entry, extent};
 use super::*;
@@ -243,103 +242,19 @@ fn a_catalog_gives_back_what_its_rows_do_not_need() {
     put(&catalog, "new", &entry(5)).unwrap();
 }
 
-/// A folder whose syncs fail once they are told to.
-#[derive(Debug)]
-struct FailingSync {
-    inner: Fs,
-    fails: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-struct FailingFile {
-    inner: Box<dyn File>,
-    fails: Arc<AtomicBool>,
-}
-
-impl FailingSync {
-    fn file(&self, file: io::Result<Box<dyn File>>) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(FailingFile {
-            inner: file?,
-            fails: self.fails.clone(),
-        }))
-    }
-}
-
-impl File for FailingFile {
-    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
-        self.inner.read_at(out, offset)
-    }
-
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.inner.write_at(data, offset)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.inner.set_len(bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        match self.fails.load(Ordering::Relaxed) {
-            true => Err(io::Error::other("the disk is gone")),
-            false => self.inner.sync(),
-        }
-    }
-}
-
-impl Directory for FailingSync {
-    fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
-        self.file(self.inner.open(name))
-    }
-
-    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        self.file(self.inner.create(name))
-    }
-
-    fn map(&self, name: &str) -> io::Result<Map> {
-        self.inner.map(name)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn sync_dir(&self, folder: &str) -> io::Result<()> {
-        self.inner.sync_dir(folder)
-    }
-
-    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        self.inner.list(folder)
-    }
-
-    fn unlink(&self, name: &str) -> io::Result<()> {
-        self.inner.unlink(name)
-    }
-
-    fn create_dir(&self, name: &str) -> io::Result<()> {
-        self.inner.create_dir(name)
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.inner.free_bytes()
-    }
-
-    fn lock(&self, name: &str) -> io::Result<Lock> {
-        self.inner.lock(name)
-    }
-}
-
 #[test]
 fn after_a_failed_commit_reads_go_on_and_writes_are_refused_until_it_is_reopened() {
     let folder = tempfile::tempdir().unwrap();
     let fails = Arc::new(AtomicBool::new(false));
-    let directory: Arc<dyn Directory> = Arc::new(FailingSync {
-        inner: Fs::open(folder.path()).unwrap(),
-        fails: fails.clone(),
+    let disk = Arc::new(Fs::open(folder.path()).unwrap());
+    let told = fails.clone();
+    let failing = Faulty::new(disk, 0).before_each(move |op, _| {
+        match op == Op::Sync && told.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the disk is gone")),
+            false => Ok(()),
+        }
     });
+    let directory: Arc<dyn Directory> = Arc::new(failing);
     let catalog = Catalog::open(&directory, false).unwrap();
     for number in 0..2_000 {
         put(&catalog, &number.to_string(), &entry(number)).unwrap();

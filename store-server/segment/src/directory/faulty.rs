@@ -1,8 +1,8 @@
 //! [`Faulty`]: any directory, with faults at the steps a test names. For tests, of any crate.
 //!
 //! Every call is a step, numbered from 0 and logged. A [`Plan`] says at which step what goes wrong; without one nothing
-//! does, and all is as the directory beneath has it. It must never fail in a way that is not planned, and it watches that
-//! nobody goes on with a file whose sync has failed.
+//! does, and all is as the directory beneath has it. A hook may come before each step. It must never fail in a way that is
+//! not planned, and it watches that nobody goes on with a file whose sync has failed.
 
 use std::fmt;
 use std::io;
@@ -129,8 +129,12 @@ pub struct Plan {
 #[derive(Clone)]
 pub struct Faulty {
     inner: Arc<dyn Directory>,
+    hook: Option<Hook>,
     state: Arc<Mutex<State>>,
 }
+
+/// What comes before each step, given what it is and of which file or folder.
+type Hook = Arc<dyn Fn(Op, &str) -> io::Result<()> + Send + Sync>;
 
 struct State {
     plans: Vec<Plan>,
@@ -154,7 +158,22 @@ impl Faulty {
         };
         Self {
             inner,
+            hook: None,
             state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    /// Has something come before each step of this handle and of clones made of it from here on: it may wait, use the
+    /// directory, or fail, and then so does the step.
+    #[must_use]
+    pub fn before_each(
+        self,
+        hook: impl Fn(Op, &str) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let hook: Hook = Arc::new(hook);
+        Self {
+            hook: Some(hook),
+            ..self
         }
     }
 
@@ -196,6 +215,9 @@ impl Faulty {
 
     /// Counts a call and returns what goes wrong with it; the fault of a call that fails is done here.
     fn step(&self, op: Op, name: &str) -> io::Result<Option<Fault>> {
+        if let Some(hook) = &self.hook {
+            hook(op, name)?;
+        }
         let mut state = self.state();
         let now = state.log.len();
         let name = name.to_owned();
@@ -452,6 +474,24 @@ mod tests {
         assert_eq!(dir.faults(), 4);
         dir.heal();
         assert_eq!(file.len().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_hook_comes_before_each_step_and_may_fail_it() {
+        let mem = Mem::new();
+        let beneath = mem.clone();
+        let faulty = Faulty::new(Arc::new(mem), 1).before_each(move |op, name| {
+            let is_there = beneath.open("new").is_ok();
+            match op {
+                Op::Rename => Err(io::Error::other(format!("{name}, {is_there}"))),
+                _ => Ok(()),
+            }
+        });
+        faulty.create("old").unwrap().write_at(b"a", 0).unwrap();
+        let refused = faulty.rename("old", "new").unwrap_err();
+        assert_eq!(refused.to_string(), "new, false");
+        assert!(faulty.open("old").is_ok());
+        assert_eq!(faulty.steps(), 3, "what the hook refuses is no step");
     }
 
     #[test]

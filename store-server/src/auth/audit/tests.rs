@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use carrack_schema::limits::{AUDIT_FILE_BYTES_MAX, AUDIT_FILES_MAX};
-use carrack_segment::directory::File;
-use carrack_segment::{Fs, Lock, Map};
+use carrack_segment::Fs;
+use carrack_segment::directory::faulty::{Faulty, Op};
 use serde_json::Value;
 
 use super::*;
@@ -236,96 +236,19 @@ fn a_line_that_a_crash_cut_spoils_no_other() {
     }
 }
 
-/// A disk that can be told to fail.
-#[derive(Debug)]
-struct Failing {
-    disk: Fs,
-    fails: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-struct FailingFile {
-    file: Box<dyn File>,
-    fails: Arc<AtomicBool>,
-}
-
-impl File for FailingFile {
-    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_at(out, offset)
-    }
-
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.file.write_at(data, offset)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-}
-
-impl Directory for Failing {
-    fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
-        let (file, fails) = (self.disk.open(name)?, self.fails.clone());
-        Ok(Box::new(FailingFile { file, fails }))
-    }
-
-    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        let (file, fails) = (self.disk.create(name)?, self.fails.clone());
-        Ok(Box::new(FailingFile { file, fails }))
-    }
-
-    fn map(&self, name: &str) -> io::Result<Map> {
-        self.disk.map(name)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn sync_dir(&self, folder: &str) -> io::Result<()> {
-        self.disk.sync_dir(folder)
-    }
-
-    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        self.disk.list(folder)
-    }
-
-    fn unlink(&self, name: &str) -> io::Result<()> {
-        self.disk.unlink(name)
-    }
-
-    fn create_dir(&self, name: &str) -> io::Result<()> {
-        self.disk.create_dir(name)
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn lock(&self, name: &str) -> io::Result<Lock> {
-        self.disk.lock(name)
-    }
-}
-
 #[test]
 fn a_disk_that_fails_loses_lines_and_they_are_counted_when_it_works_again() {
     let folder = tempfile::tempdir().unwrap();
     let fails = Arc::new(AtomicBool::new(true));
-    let directory: Arc<dyn Directory> = Arc::new(Failing {
-        disk: Fs::open(folder.path()).unwrap(),
-        fails: fails.clone(),
+    let disk = Arc::new(Fs::open(folder.path()).unwrap());
+    let told = fails.clone();
+    let failing = Faulty::new(disk, 0).before_each(move |op, _| {
+        match op == Op::Write && told.load(Ordering::SeqCst) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
     });
+    let directory: Arc<dyn Directory> = Arc::new(failing);
     let clock: Arc<dyn Clock> = TestClock::new();
     let audit = Audit::new(&directory, &clock);
     for _ in 0..3 {
