@@ -30,15 +30,18 @@ def fixed(text):
     return text
 
 
+# What is told of an import's progress.
+TOLD = re.compile(r"received [\d,]+ of [\d,]+ bytes|verified [\d,]+ records|committing")
+
+
 def progress(notes):
-    """Says what was told of a call's progress. How often that is depends on how fast things go; that it only grows does not."""
+    """Says what was told of a call's progress. How often, and of which phases, depends on how fast things go; that it only grows does not."""
     if not notes:
         return []
     values = [note["progress"] for note in notes]
     assert values == sorted(set(values)) and values[-1] <= notes[0]["total"] == 100, notes
-    first = re.fullmatch(r"received [\d,]+ (of [\d,]+ bytes)", notes[0]["message"])
-    assert first, notes
-    return [f'notifications/progress, several: N of 100 "received N {first[1]}", and so on']
+    assert all(TOLD.fullmatch(note["message"]) for note in notes), notes
+    return ['notifications/progress, N of 100: "received N of N bytes", "verified N records", "committing"']
 
 
 def lines(event):
@@ -53,7 +56,9 @@ def lines(event):
         # As short as JSON can be, in the order in which the client sends it.
         shown = "" if arguments is None else " " + json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
         yield f"> {event['sent']}{shown}"
-        read = progress(event.get("notes")) + "\n".join(event["read"]).splitlines()
+        told = progress(event.get("notes"))
+        assert told or "at_import" not in event["sent"], "nothing was told of the import's progress"
+        read = told + "\n".join(event["read"]).splitlines()
     mark = "!" if event.get("refused") else " "
     yield from (f"{mark} {line}" for line in read)
 
