@@ -407,7 +407,7 @@ pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
 const _: () = assert!(CONNECTIONS_PER_GATEWAY_MAX < HTTP_CONNECTIONS_MAX);
 /// Seconds in which the head of a request must have come; also the longest that a connection is kept without one.
 pub const HTTP_HEAD_SECONDS_MAX: u64 = 60;
-/// Longest body of a request over HTTP, and longest line on stdin: a plan with all the at-URIs that its steps may name.
+/// Longest body of a request: a plan with all the at-URIs that its steps may name.
 pub const HTTP_BODY_BYTES_MAX: usize = MIB;
 /// Seconds in which the body of a request must have come.
 pub const HTTP_BODY_SECONDS_MAX: u64 = 30;

@@ -9,7 +9,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 
-use carrack_schema::limits::HTTP_BODY_BYTES_MAX;
 use rmcp::ServiceExt;
 use rmcp::service::ServerInitializeError;
 use rmcp::transport::async_rw::AsyncRwTransport;
@@ -42,8 +41,7 @@ pub async fn serve(gateway: Gateway, output: Output) -> io::Result<()> {
     gateway.serves_one_client();
     let end = told_to_end();
     tokio::pin!(end);
-    let transport = AsyncRwTransport::new_server(input(), written(output))
-        .with_max_line_length(HTTP_BODY_BYTES_MAX);
+    let transport = AsyncRwTransport::new_server(input(), written(output));
     let starting = gateway.serve(Bounded::new(transport));
     let running = tokio::select! {
         // Signals first: they must have their handlers before the client has its first answer.
