@@ -15,8 +15,14 @@ fi
 work=$(mktemp -d)
 container=$(buildah from --pull-never "$image")
 gateway=
+# Asks the gateway to end. What was started is buildah, with the gateway as its last descendant, which outlives it.
+end() {
+    local process=$gateway child
+    while child=$(pgrep --parent "$process"); do process=$child; done
+    kill -TERM "$process"
+}
 finish() {
-    [ -z "$gateway" ] || kill "$gateway" 2>/dev/null || true
+    [ -z "$gateway" ] || end 2>/dev/null || true
     buildah rm "$container" >/dev/null
     rm -rf "$work"
 }
@@ -33,16 +39,16 @@ is 'the user' "$(configured '{{.Docker.Config.User}}')" carrack
 is 'the volume' "$(configured '{{.Docker.Config.Volumes}}')" 'map[/data:{}]'
 is 'the command' "$(configured '{{.Docker.Config.Cmd}}')" '[carrack-mcp --http 0.0.0.0:8080 --allowed-host localhost]'
 
-# A volume that is new takes owner and mode from the image; here a folder stands in for it.
-install --directory --owner 10001 --group 10001 --mode 0700 "$work/data" "$work/copies"
+# The data is in the container's own volume, as new as any: it takes owner and mode from the image.
+install --directory --owner 10001 --group 10001 --mode 0700 "$work/copies"
 within() {
-    buildah run --volume "$work/data:/data" --volume "$work/copies:/copies" \
+    buildah run --volume "$work/copies:/copies" \
         --volume "$root/mcp-gateway/sample:/cars:ro" "$container" -- "$@"
 }
 is 'who runs' "$(within id -u)" 10001
-is 'the mode of /data' "$(buildah run "$container" -- stat -c '%a %U' /data)" '700 carrack'
+is 'the mode of /data' "$(within stat -c '%a %U' /data)" '700 carrack'
 within carrack --version
-within carrack-mcp demo >"$work/demo"
+within carrack-mcp demo --data /tmp/demo >"$work/demo"
 grep -q '"mcpServers"' "$work/demo"
 within carrack import /cars
 
@@ -63,15 +69,14 @@ token=$(within carrack grant create --label me --repos all --collections all --m
 page="GET / HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\nAuthorization: Basic $(printf 'me:%s' "$token" | base64 -w0)\r\n\r\n"
 exec 3<>/dev/tcp/127.0.0.1/8080
 printf "$page" >&3
-grep -q '<dt>repos</dt><dd>2</dd>' <&3
+cat <&3 >"$work/page"
 exec 3>&-
+grep -q '<dt>repos</dt><dd>2</dd>' "$work/page" || { cat "$work/page" >&2; exit 1; }
 within carrack backup /copies/monday
 within carrack --data /copies/monday check
 
-# It ends when it is asked to, and the health check says so. What was started is buildah, with the gateway as its last descendant.
-process=$gateway
-while child=$(pgrep --parent "$process"); do process=$child; done
-kill -TERM "$process"
+# It ends when it is asked to, and the health check says so.
+end
 wait "$gateway" || is 'how the gateway ended' "$?" 0
 gateway=
 if is_healthy 2>/dev/null; then
