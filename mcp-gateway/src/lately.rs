@@ -56,7 +56,10 @@ impl Lately {
 
 /// Handles by what they name, the last used behind.
 #[derive(Debug)]
-struct Kept<T>(Arc<Mutex<VecDeque<(Vec<String>, T)>>>);
+struct Kept<T>(Arc<Mutex<VecDeque<Entry<T>>>>);
+
+/// The parts of a name, and the handle.
+type Entry<T> = (Vec<String>, T);
 
 impl<T> Clone for Kept<T> {
     fn clone(&self) -> Self {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use carrack_schema::Code;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
     CompleteResult, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams,
@@ -14,6 +15,7 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
+use crate::answer::Refusal;
 use crate::calls::{Calls, Outcome};
 use crate::connection::Connection;
 use crate::subscriptions::{self, Subscriptions};
@@ -113,18 +115,22 @@ impl Gateway {
         &self.0.tools
     }
 
-    /// Returns the error of a tool that there is not for this caller: the same whether there is one for others.
-    async fn no_tool(&self, name: &str) -> ErrorData {
+    /// Refuses a tool that there is not for this caller: in the same words whether there is one for others. A model that made
+    /// up a name, or was told of a tool that another has, can act on what it reads; a protocol error is hidden from it.
+    async fn no_tool(&self, name: &str) -> Refusal {
         let offered = self.offered().await.unwrap_or_default();
-        let names: Vec<_> = offered.iter().map(|tool| tool.name.to_string()).collect();
-        let words = match names.is_empty() {
-            true => "none is offered".to_owned(),
-            false => format!("there are {}", names.join(", ")),
+        let names: Vec<_> = offered.iter().map(|tool| tool.name.as_ref()).collect();
+        let hint = match names.is_empty() {
+            true => "this session has no tools: tell the user".to_owned(),
+            false => format!("one of {}", names.join(", ")),
         };
-        resources::invalid(format!(
-            "unknown tool; {words} > {}",
-            resources::start(name)
-        ))
+        Refusal::new(
+            Code::NotFound,
+            "calling a tool",
+            "this session has no tool of that name",
+        )
+        .about(name)
+        .hint(hint)
     }
 
     /// Returns the tools that this caller is offered.
@@ -353,7 +359,7 @@ impl ServerHandler for Gateway {
         let result = match answer? {
             Some(Ok(answer)) => CallToolResult::from(answer),
             Some(Err(refusal)) => CallToolResult::from(refusal),
-            None => return Err(self.no_tool(&request.name).await),
+            None => CallToolResult::from(self.no_tool(&request.name).await),
         };
         Ok(result.into())
     }

@@ -298,23 +298,23 @@ fn errors(gateway: &mut Agent) -> String {
 }
 
 #[test]
-fn only_protocol_faults_are_protocol_errors() {
+fn a_tool_that_there_is_not_is_refused_in_band_with_those_there_are() {
     let data = folder();
     let mut gateway = Agent::start(data.path(), &["--read-only"]);
     for name in ["at_nothing", "at_import", "at_grant"] {
-        let answer = gateway.request("tools/call", json!({ "name": name, "arguments": {} }));
-        assert_eq!(answer["error"]["code"], -32602, "{answer}");
-        let words = answer["error"]["message"].as_str().unwrap();
-        assert!(
-            words.starts_with("unknown tool; there are at_overview, ")
-                && words.ends_with(&format!("at_export > {name}")),
-            "{words}"
+        let answer = gateway.call(name, json!({}));
+        assert_eq!(answer["isError"], true, "{answer}");
+        assert_eq!(answer["structuredContent"]["code"], "notFound");
+        let words = text(&answer);
+        let start = format!(
+            "failed: calling a tool (notFound) > {name}\nwhy: this session has no tool of that name\n\
+             try: one of at_overview, "
         );
+        assert!(words.starts_with(&start), "{words}");
         // Neither those that another caller has.
         assert!(
-            !words.contains("at_import,") && !words.contains("at_grant,"),
+            !words.contains("at_import,") && !words.contains(", at_grant"),
             "{words}"
         );
-        assert_eq!(answer["error"]["data"]["code"], "invalidArgument");
     }
 }

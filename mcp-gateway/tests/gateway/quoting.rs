@@ -358,6 +358,7 @@ fn words_in_arguments_stay_behind_their_mark() {
     for words in WORDS {
         let key = |prefix: &str| format!("{prefix}{words}");
         let mut calls = vec![
+            (words, json!({})),
             ("at_overview", json!({ "actor": words })),
             ("at_overview", json!({ "actor": DID, "limit": words })),
             ("at_overview", json!({ "cursor": words })),
@@ -444,7 +445,6 @@ fn words_in_arguments_stay_behind_their_mark() {
         let unknown = json!({ "type": "ref/prompt", "name": words });
         let argument = json!({ "name": "did", "value": words });
         for (method, params) in [
-            ("tools/call", json!({ "name": words, "arguments": {} })),
             ("prompts/get", json!({ "name": words })),
             (
                 "prompts/get",
