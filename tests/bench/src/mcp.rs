@@ -256,7 +256,7 @@ fn hold(folder: &Path, repos: &[Repo]) -> Result<()> {
 /// Makes grants of all that may be read in a data folder, and returns a token of each.
 fn tokens(folder: &Path, count: usize) -> Result<Vec<String>> {
     let owner = Owner::start(&DataFolder::new(folder), &Settings::default())?;
-    let client = owner.client()?;
+    let client = owner.client();
     let tokens = block_on(async {
         let grants = client.login("").grants();
         let scope = Scope::none()
