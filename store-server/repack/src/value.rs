@@ -38,7 +38,32 @@ struct Draft<'r> {
     nodes: Vec<(Kind, u32, i64)>,
     texts: Vec<Part>,
     blobs: Vec<Part>,
-    keys: HashMap<&'r str, u32>,
+    keys: Keys<'r>,
+}
+
+/// Names that were met as keys, and which text each is.
+#[derive(Default)]
+struct Keys<'r> {
+    few: Vec<(&'r str, u32)>,
+    /// Those after the first few.
+    more: HashMap<&'r str, u32>,
+}
+
+/// Names that are compared one by one, which is faster than hashing them; most records have no more.
+const KEYS_FEW: usize = 16;
+
+impl<'r> Keys<'r> {
+    /// Returns which text a name is; `next` is where it will be if it was not met before.
+    fn text(&mut self, name: &'r str, next: u32) -> u32 {
+        if let Some((_, text)) = self.few.iter().find(|(known, _)| *known == name) {
+            return *text;
+        }
+        if self.few.len() < KEYS_FEW {
+            self.few.push((name, next));
+            return next;
+        }
+        *self.more.entry(name).or_insert(next)
+    }
 }
 
 impl<'a> Plan<'a> {
@@ -230,12 +255,13 @@ impl<'r> Draft<'r> {
     }
 
     fn key(&mut self, name: &'r str) -> u32 {
-        let part = self.part(name.as_bytes());
-        let texts = &mut self.texts;
-        *self.keys.entry(name).or_insert_with(|| {
-            texts.push(part);
-            u32::try_from(texts.len().saturating_sub(1)).expect("fewer texts than nodes")
-        })
+        let next = u32::try_from(self.texts.len()).expect("fewer texts than nodes");
+        let text = self.keys.text(name, next);
+        if text == next {
+            let part = self.part(name.as_bytes());
+            self.texts.push(part);
+        }
+        text
     }
 }
 
@@ -365,6 +391,33 @@ mod tests {
             Plan::of(b"\x01\x01", &[]),
             Err(Unreadable::Cbor(_))
         ));
+    }
+
+    /// A name is one text however often it is a key, and whatever number of others there are.
+    #[test]
+    fn keys_are_sent_once() {
+        for names in [1, KEYS_FEW, KEYS_FEW + 1, 60] {
+            let name = |number: usize| [b'a' + (number / 26) as u8, b'a' + (number % 26) as u8];
+            let mut map = match names {
+                0..24 => vec![0xa0 | names as u8],
+                _ => vec![0xb8, names as u8],
+            };
+            for number in 0..names {
+                map.push(0x62);
+                map.extend(name(number));
+                map.push(number.min(23) as u8);
+            }
+            let record = [&[0x82][..], &map, &map].concat();
+            let plan = Plan::of(&record[..], &[]).unwrap();
+            assert_eq!(plan.texts.len(), names);
+            let entry = |number: usize| {
+                let value = Value::Int(number.min(23) as i64);
+                (String::from_utf8(name(number).to_vec()).unwrap(), value)
+            };
+            let map = Value::Map((0..names).map(entry).collect());
+            let expected = Value::List(vec![map.clone(), map]);
+            assert_eq!(through_the_wire(&record, &[]), expected);
+        }
     }
 
     #[test]
