@@ -17,10 +17,18 @@ pub fn inline(text: &str) -> String {
 /// Adds to a line what [`inline`] makes of a text.
 fn put(text: &str, out: &mut String) {
     let mut before = Before::Nothing;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
+    let mut rest = text;
+    loop {
+        let (start, end) = rest.split_at(plain(rest));
+        out.push_str(start);
+        if let Some(c) = start.chars().next_back() {
+            before = before.then(c);
+        }
+        let mut chars = end.chars();
+        let Some(c) = chars.next() else { return };
+        rest = chars.as_str();
         match c {
-            '\r' if chars.peek() == Some(&'\n') => {}
+            '\r' if rest.starts_with('\n') => {}
             '\n' | '\r' => {
                 out.truncate(out.trim_end_matches(' ').len());
                 out.push_str(" ⏎ ");
@@ -31,6 +39,13 @@ fn put(text: &str, out: &mut String) {
         }
         before = before.then(c);
     }
+}
+
+/// Returns how many characters at a text's start are ASCII that stands for itself, as most text is.
+fn plain(text: &str) -> usize {
+    let special = |byte: &u8| !matches!(byte, b' '..=b'~');
+    let end = text.as_bytes().iter().position(|byte| special(byte));
+    end.unwrap_or(text.len())
 }
 
 /// Returns JSON as it may stand within a line; it stays the same JSON.
@@ -135,13 +150,16 @@ pub fn short(text: &str, chars_max: usize) -> Short {
             return whole(shown);
         }
     }
-    let mut shown = String::new();
-    for (at, cluster) in text.grapheme_indices(true) {
+    // Each of them is what a reader sees as one, but for the last, to which something may be added.
+    let start = plain(text).saturating_sub(1).min(chars_max);
+    let (start, rest) = text.split_at(start);
+    let mut shown = start.to_owned();
+    for (at, cluster) in rest.grapheme_indices(true) {
         let fits = shown.len();
         put(cluster, &mut shown);
         if shown.chars().count() > chars_max {
             shown.truncate(fits);
-            let left_out = (text.len() - at).to_string();
+            let left_out = (rest.len() - at).to_string();
             shown.extend(["…(+", &left_out, " bytes)"]);
             return Short {
                 text: shown,
@@ -279,6 +297,36 @@ mod tests {
                     false => format!("{start}…(+{} bytes)", cluster.len()),
                 };
                 assert_eq!(shorten(&text, 20 + left), expected, "{cluster:?} {left}");
+            }
+        }
+    }
+
+    /// Wherever a text stops being plain, it is cut as one that never was.
+    #[test]
+    fn a_plain_start_changes_no_cut() {
+        for plain in 155..=165 {
+            for end in [
+                "e\u{301}yz",
+                "\r\n.",
+                " \n.",
+                "1\u{fe0f}\u{20e3}.",
+                "🦋.",
+                ".",
+            ] {
+                let text = format!("{}{end}", "x".repeat(plain));
+                let mut expected = String::new();
+                let mut at = 0;
+                for cluster in text.graphemes(true) {
+                    let longer = inline(&text[..at + cluster.len()]);
+                    if longer.chars().count() > 160 {
+                        let left_out = text.len() - at;
+                        expected.push_str(&format!("…(+{left_out} bytes)"));
+                        break;
+                    }
+                    expected = longer;
+                    at += cluster.len();
+                }
+                assert_eq!(shorten(&text, 160), expected, "{plain} {end:?}");
             }
         }
     }
