@@ -265,6 +265,11 @@ impl Repo {
         self.view.get().is_some()
     }
 
+    /// Says whether reading a record may decompress a page.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.chain.is_compressed()
+    }
+
     /// Returns a row that may be seen by its number in key order.
     pub(crate) fn shown_row(&self, number: u32) -> Result<RecordRef<'_>> {
         self.row_of(self.view()?.shown(), number)

@@ -6,6 +6,7 @@ use carrack_client::{Absent, Cursor, Listing, PageRequest, Range, RecordData, Wa
 use carrack_schema::Code;
 use carrack_schema::limits::LIST_RECORDS_MAX;
 use carrack_store::DeleteTarget;
+use kit::cbor::Value as Cbor;
 use kit::{Changes, Mix, Order, RepoSpec, rng::Rng};
 
 use crate::door::{self, Door, must_import};
@@ -111,6 +112,39 @@ fn listings_agree_with_a_sorted_map() {
                     let listing = reader.collection(collection).list(range, Want::default());
                     assert_eq!(keys(&listing, 13, false).await, expected, "{collection}");
                 }
+            }
+        }
+        store.owner.shutdown();
+    });
+}
+
+/// A page of few records is whole however long they are, also where the rows are at hand because others were read.
+#[test]
+fn a_page_of_long_records_is_as_long_as_was_asked_for() {
+    let long = |number: usize| {
+        let text = Cbor::text("x".repeat(4 << 10));
+        let path = format!("com.example.long/{number:02}");
+        (path, Cbor::map([("text", text)]).encode())
+    };
+    let repo = RepoSpec {
+        records: 10,
+        seed: 46,
+        extra: (0..50).map(long).collect(),
+        ..RepoSpec::default()
+    }
+    .build();
+    door::each(async |store| {
+        must_import(&store.session, &repo.car(Order::Pds)).await;
+        let reader = store.session.store().repo(repo.did.as_str());
+        for want in [Want::value(), Want::dag_cbor(), Want::default()] {
+            for limit in [2, 15, 16, 40] {
+                let listing = reader.collection("com.example.long");
+                let listing = listing.list(Range::default(), want.clone());
+                let cursor = None;
+                let page = listing.page(PageRequest { cursor, limit }).await;
+                let page = page.unwrap().unwrap();
+                assert_eq!(page.records.len(), limit as usize, "{want:?}");
+                assert!(page.next.is_some());
             }
         }
         store.owner.shutdown();

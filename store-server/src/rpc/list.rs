@@ -18,7 +18,7 @@ use super::view::{self, Answer, Want};
 use crate::auth::Operation;
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
-use crate::store::{Keys, RecordRef, Store, Summary};
+use crate::store::{Keys, RecordRef, Repo, Store, Summary};
 
 /// A listing's call, read off the wire.
 pub(super) struct Request<'a> {
@@ -103,23 +103,12 @@ impl<'a> Request<'a> {
     pub(super) fn is_of_all_collections(&self) -> bool {
         self.collection.is_none()
     }
-
-    /// Returns what a cursor of this listing is sealed to: whose it is, and everything that filters. `pinned` is the
-    /// revision of a listing that may not move to another.
-    fn scope<'b>(&'b self, grant: &'b str, did: &'b Did, pinned: &'b str) -> [&'b str; 7] {
-        let collection = self.collection.as_deref().map_or("", Nsid::as_str);
-        let direction = if self.reverse { "reverse" } else { "forward" };
-        [
-            grant,
-            did.as_str(),
-            collection,
-            &self.from,
-            &self.before,
-            direction,
-            pinned,
-        ]
-    }
 }
+
+/// Most rows of a page that is read where it is asked for.
+const ROWS_AT_ONCE: u32 = 64;
+/// Bytes of records after which such a page is left to the pool. One record alone may be longer, as one that is read is.
+const BYTES_AT_ONCE: usize = 64 << 10;
 
 /// Answers with one page: up to the limit of records or of bytes, whichever comes first.
 ///
@@ -128,7 +117,7 @@ impl<'a> Request<'a> {
 pub(super) async fn answer(
     named: &RepoRef,
     request: Request<'static>,
-    mut results: list_result::Builder<'_>,
+    results: list_result::Builder<'_>,
 ) -> Result<(), Failure> {
     let call = named.begin(Operation::List)?;
     request.check_scope(&call)?;
@@ -137,10 +126,29 @@ pub(super) async fn answer(
         grant: call.authority().id().to_owned(),
         did: named.did(&call)?,
         at: named.at(),
+        pinned: match named.at() {
+            At::Head => String::new(),
+            At::Rev(rev) => format!("at {}", rev_text(rev)),
+        },
         request,
     };
-    let whole_repo = listing.request.is_of_all_collections();
-    let listed = match call.work(move || listing.read()).await? {
+    if let Some(repo) = listing.at_hand()?
+        && let Some(listed) = listing.page_at_once(&repo)?
+    {
+        return Ok(write(&call, &listing.request, listed, results)?);
+    }
+    let work = move || Ok((listing.read()?, listing.request));
+    let (listed, request) = call.work(work).await?;
+    Ok(write(&call, &request, listed, results)?)
+}
+
+fn write(
+    call: &Call,
+    request: &Request<'_>,
+    listed: Result<Listed<'_>, Absent>,
+    mut results: list_result::Builder<'_>,
+) -> Result<()> {
+    let listed = match listed {
         Ok(listed) => listed,
         Err(absent) => {
             results.set_absent(absent);
@@ -157,39 +165,53 @@ pub(super) async fn answer(
         wire.set_next(next);
     }
     let records = wire.init_records(view::count(listed.page.len()));
-    listed.page.write(whole_repo, records);
+    listed.page.write(request.is_of_all_collections(), records);
     Ok(())
 }
 
-/// A listing as the pool's threads read it.
+/// A listing as the pool's threads read it, or a worker that has little to read.
 struct Listing {
     store: Store,
     grant: String,
     did: Did,
     at: At,
+    /// The revision of a listing that may not move to another.
+    pinned: String,
     request: Request<'static>,
 }
 
 /// A page, and what goes over the wire beside it.
-struct Listed {
+struct Listed<'a> {
     summary: Summary,
-    page: Page<'static>,
+    page: Page<'a>,
     /// The revision of the cursor, if the listing had to leave it.
     moved_from: Option<Option<Tid>>,
     next: Option<Vec<u8>>,
 }
 
 impl Listing {
-    fn read(&self) -> Result<Result<Listed, Absent>> {
+    /// Returns the repo, if a first page of it is short and the way to each of its rows too.
+    fn at_hand(&self) -> Result<Option<Arc<Repo>>> {
+        let request = &self.request;
+        if request.limit > ROWS_AT_ONCE || !request.cursor.is_empty() || self.at != At::Head {
+            return Ok(None);
+        }
+        let current = self.store.current(&self.did)?.ok();
+        Ok(current.filter(|repo| repo.has_rows() && !repo.is_compressed()))
+    }
+
+    /// Reads the first page of a repo; none if its records turn out to be long.
+    fn page_at_once<'a>(&self, repo: &'a Repo) -> Result<Option<Result<Listed<'a>, Absent>>> {
+        let listed = self.page(repo, None, BYTES_AT_ONCE)?;
+        let is_long = |listed: &Listed<'_>| listed.page.bytes_read >= BYTES_AT_ONCE;
+        Ok(Some(listed).filter(|listed| !listed.as_ref().is_ok_and(is_long)))
+    }
+
+    fn read(&self) -> Result<Result<Listed<'static>, Absent>> {
         let Self { store, request, .. } = self;
-        let pinned = match self.at {
-            At::Head => String::new(),
-            At::Rev(rev) => format!("at {}", rev_text(rev)),
-        };
-        let scope = request.scope(&self.grant, &self.did, &pinned);
         let cursor = match &*request.cursor {
             [] => None,
-            sealed => Some(Cursor::open(store.cursor_key(), &scope, sealed)?),
+            sealed => Some(Cursor::open(store.cursor_key(), &self.scope(), sealed)?),
         };
         let opened = match (&cursor, self.at) {
             (Some(cursor), At::Head) => {
@@ -202,12 +224,24 @@ impl Listing {
             Ok(repo) => repo,
             Err(absence) => return Ok(Err(view::absent(absence))),
         };
+        let listed = self.page(&repo, cursor, usize::MAX)?;
+        Ok(listed.map(Listed::into_owned))
+    }
+
+    /// Reads a page, or as much of it as is in so many bytes of records.
+    fn page<'a>(
+        &self,
+        repo: &'a Repo,
+        cursor: Option<Cursor>,
+        bytes_max: usize,
+    ) -> Result<Result<Listed<'a>, Absent>> {
+        let request = &self.request;
         let keys = request.keys(cursor.as_ref().map(|cursor| cursor.after.as_str()));
         let Some(rows) = repo.rows(&keys)? else {
             return Ok(Err(Absent::Collection));
         };
         let all = rows.len();
-        let page = Page::take(&mut repo.read(rows), request, request.limit)?;
+        let page = Page::take(&mut repo.read(rows), request, request.limit, bytes_max)?;
         let rev = repo.summary().rev;
         let last = page.records.last().filter(|_| page.len() < all);
         let next = last.map(|last| {
@@ -215,14 +249,44 @@ impl Listing {
                 rev,
                 after: last.key(request.is_of_all_collections()),
             };
-            next.seal(store.cursor_key(), &scope)
+            next.seal(self.store.cursor_key(), &self.scope())
         });
         Ok(Ok(Listed {
             summary: repo.summary().clone(),
             moved_from: cursor.map(|cursor| cursor.rev).filter(|&from| from != rev),
             next,
-            page: page.into_owned(),
+            page,
         }))
+    }
+
+    /// Returns what a cursor of this listing is sealed to: whose it is, and everything that filters.
+    fn scope(&self) -> [&str; 7] {
+        let request = &self.request;
+        [
+            &self.grant,
+            self.did.as_str(),
+            request.collection.as_deref().map_or("", Nsid::as_str),
+            &request.from,
+            &request.before,
+            if request.reverse {
+                "reverse"
+            } else {
+                "forward"
+            },
+            &self.pinned,
+        ]
+    }
+}
+
+impl Listed<'_> {
+    /// Lets go of where the records are stored.
+    fn into_owned(self) -> Listed<'static> {
+        Listed {
+            summary: self.summary,
+            page: self.page.into_owned(),
+            moved_from: self.moved_from,
+            next: self.next,
+        }
     }
 }
 
@@ -249,10 +313,13 @@ pub(super) struct Page<'a> {
     records: Vec<Answer<'a>>,
     /// Bytes on the wire, beside a fixed part for each record.
     pub(super) bytes: usize,
+    /// Bytes of the records that were gone through for it.
+    bytes_read: usize,
 }
 
 impl<'a> Page<'a> {
-    /// Takes the next records: up to a limit of them or of bytes, whichever comes first.
+    /// Takes the next records: up to a limit of them, of bytes on the wire or of bytes that are read, whichever comes
+    /// first.
     ///
     /// # Errors
     /// Of the rows; `damaged` if a record's page is.
@@ -260,16 +327,19 @@ impl<'a> Page<'a> {
         rows: &mut impl Iterator<Item = Result<RecordRef<'a>>>,
         request: &Request<'_>,
         limit: u32,
+        read_max: usize,
     ) -> Result<Self, Error> {
         let mut page = Self {
             records: Vec::new(),
             bytes: 0,
+            bytes_read: 0,
         };
         for row in rows.take(limit as usize) {
             let record = Answer::of(row?, &request.want)?;
             page.bytes += record.wire_bytes();
+            page.bytes_read += record.bytes_read;
             page.records.push(record);
-            if page.bytes >= LIST_BYTES_MAX {
+            if page.bytes >= LIST_BYTES_MAX || page.bytes_read >= read_max {
                 break;
             }
         }
@@ -285,6 +355,7 @@ impl<'a> Page<'a> {
         Page {
             records: self.records.into_iter().map(Answer::into_owned).collect(),
             bytes: self.bytes,
+            bytes_read: self.bytes_read,
         }
     }
 

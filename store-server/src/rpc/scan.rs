@@ -81,7 +81,7 @@ async fn push(
         let (repo, request, left) = (repo.clone(), request.clone(), rows.clone());
         let whole_repo = request.is_of_all_collections();
         let take = move || {
-            let page = Page::take(&mut repo.read(left), &request, LIST_RECORDS_MAX)?;
+            let page = Page::take(&mut repo.read(left), &request, LIST_RECORDS_MAX, usize::MAX)?;
             Ok(page.into_owned())
         };
         let page = call.work(take).await?;

@@ -72,6 +72,8 @@ pub(super) struct Answer<'a> {
     rkey: Cow<'a, str>,
     cid: Option<Cid>,
     body: Body<'a>,
+    /// Bytes of the record that were gone through for it.
+    pub(super) bytes_read: usize,
 }
 
 enum Body<'a> {
@@ -89,10 +91,15 @@ impl<'a> Answer<'a> {
     /// `damaged` if its page is.
     pub(super) fn of(record: RecordRef<'a>, want: &Want<'_>) -> Result<Self, Error> {
         if !want.cid && want.form == want::Form::None {
-            return Ok(Self::with(record, None, Body::None));
+            return Ok(Self::with(record, None, Body::None, 0));
         }
         let fields: Vec<&str> = want.fields.iter().map(|field| &**field).collect();
-        let (cid, body) = match (record.content()?, want.form) {
+        let content = record.content()?;
+        let bytes_read = match &content {
+            Content::DagCbor(bytes) => bytes.len(),
+            Content::Missing(_) | Content::Gone => 0,
+        };
+        let (cid, body) = match (content, want.form) {
             (Content::Gone, _) => {
                 let words = format!("the record {} is gone", record.key(true));
                 return Err(Error::new(Code::Damaged, words));
@@ -113,15 +120,16 @@ impl<'a> Answer<'a> {
                 (cid, body)
             }
         };
-        Ok(Self::with(record, cid, body))
+        Ok(Self::with(record, cid, body, bytes_read))
     }
 
-    fn with(record: RecordRef<'a>, cid: Option<Cid>, body: Body<'a>) -> Self {
+    fn with(record: RecordRef<'a>, cid: Option<Cid>, body: Body<'a>, bytes_read: usize) -> Self {
         Self {
             collection: Cow::Borrowed(record.collection),
             rkey: record.rkey,
             cid,
             body,
+            bytes_read,
         }
     }
 
@@ -139,6 +147,7 @@ impl<'a> Answer<'a> {
                 Body::Undecodable(why) => Body::Undecodable(why),
                 Body::Missing => Body::Missing,
             },
+            bytes_read: self.bytes_read,
         }
     }
 
