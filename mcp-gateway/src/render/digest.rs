@@ -17,6 +17,8 @@ const ENTRIES_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Digest {
     pub(super) is_cut: bool,
+    /// A record's form was not that of a known type.
+    pub(super) is_generic: bool,
 }
 
 impl Digest {

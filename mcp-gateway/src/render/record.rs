@@ -28,6 +28,8 @@ pub struct Line {
     pub text: String,
     /// Whether something of the record was left out of it because it is long.
     pub is_cut: bool,
+    /// Whether it shows whatever the record has, since that is not of a known type's form.
+    pub is_generic: bool,
 }
 
 impl Line {
@@ -45,7 +47,18 @@ impl Line {
         Self {
             text,
             is_cut: false,
+            is_generic: false,
         }
+    }
+}
+
+/// Returns the paths that lines of a type are made of, if they say less than all; none of another type. The line
+/// of a record that is not of the type's form [says so](Line::is_generic): it needs the rest as well.
+pub fn fields(collection: &str) -> &'static [&'static str] {
+    match collection {
+        "app.bsky.feed.post" => &["createdAt", "embed", "reply.parent.uri", "text"],
+        "app.bsky.feed.like" | "app.bsky.feed.repost" => &["createdAt", "subject.uri"],
+        _ => &[],
     }
 }
 
@@ -71,6 +84,7 @@ pub fn line(collection: &str, value: &Value, style: Style) -> Line {
     Line {
         text,
         is_cut: digest.is_cut,
+        is_generic: digest.is_generic,
     }
 }
 
@@ -102,6 +116,7 @@ fn digest(collection: &str, value: &Value, style: Style, digest: &mut Digest) ->
         _ => None,
     };
     // A record that breaks its lexicon still shows all it has.
+    digest.is_generic = known.is_none();
     let quoted = known.unwrap_or_else(|| digest.of(value));
     (facts.join(" · "), quoted)
 }

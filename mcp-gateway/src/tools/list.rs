@@ -64,7 +64,7 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
         json!({ "actor": "did:plc:ewvi7nxzyoun6zhxrhs64oiz", "collection": "app.bsky.feed.post" });
     let arguments: Arguments = common::arguments(NAME, arguments, &example)?;
     let reference = common::reference(connection, &arguments.actor).await?;
-    let listing = match Listing::of(&reference, &arguments)? {
+    let mut listing = match Listing::of(&reference, &arguments)? {
         Ok(listing) => listing,
         Err(text) => {
             return Err(no_collection(connection, reference.did().as_str(), &text, None).await);
@@ -103,7 +103,10 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
                 return Err(common::no_repo(connection, &listing.did, absent).await);
             }
         };
-        let rows = rows(&listing, &page);
+        let Some(rows) = rows(&listing, &page) else {
+            listing.read_all();
+            continue;
+        };
         let fitting = fitting(&listing, &page, &rows);
         if fitting == page.records.len() {
             let cut = request.limit < listing.limit;
@@ -184,8 +187,9 @@ impl Row {
     }
 }
 
-/// Returns the rows of a page; a record that no answer of this budget could hold is a stub.
-fn rows(listing: &Listing, page: &Page) -> Vec<Row> {
+/// Returns the rows of a page; a record that no answer of this budget could hold is a stub. None if they need more of a
+/// record than was read.
+fn rows(listing: &Listing, page: &Page) -> Option<Vec<Row>> {
     let whole = budget(listing, page).left();
     let row = |record: &carrack_client::RecordData| {
         let collection = match &listing.collection {
@@ -205,12 +209,16 @@ fn rows(listing: &Listing, page: &Page) -> Vec<Row> {
                 rkey: record.rkey.clone(),
             },
         };
-        if row.cost() > whole {
+        let is_long = row.cost() > whole;
+        if listing.is_part && (line.is_generic || is_long) {
+            return None;
+        }
+        if is_long {
             let uri = format!("at://{}/{collection}/{}", listing.did, record.rkey);
             row.line = record::row(&key, &common::stub(&uri, line.text.len(), &record.body));
             row.is_cut = false;
         }
-        row
+        Some(row)
     };
     page.records.iter().map(row).collect()
 }

@@ -11,7 +11,7 @@ use super::list::NAME;
 use crate::answer::Refusal;
 use crate::lately::Lately;
 use crate::refs::Ref;
-use crate::render::record::Style;
+use crate::render::record::{self, Style};
 use crate::when;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -69,6 +69,8 @@ pub(super) struct Listing {
     pub(super) bytes_max: usize,
     pub(super) style: Style,
     fields: Vec<String>,
+    /// Of each record only that is read which is shown of its type.
+    pub(super) is_part: bool,
     pub(super) rev: Option<String>,
     pub(super) filtered: bool,
 }
@@ -95,14 +97,22 @@ impl Listing {
             ));
         }
         common::fields(&arguments.fields)?;
+        let style = common::style(Style::Digest, arguments.format, &arguments.fields);
+        let shown = match &collection {
+            Some(nsid) if style == Style::Digest => record::fields(nsid),
+            _ => &[],
+        };
+        let mut fields = arguments.fields.clone();
+        fields.extend(shown.iter().map(|&path| path.to_owned()));
         Ok(Ok(Self {
             did: reference.did().to_string(),
             collection,
             range,
             limit: common::limit(arguments.limit)?,
             bytes_max: common::max_bytes(arguments.max_bytes)?,
-            style: common::style(Style::Digest, arguments.format, &arguments.fields),
-            fields: arguments.fields.clone(),
+            style,
+            fields,
+            is_part: !shown.is_empty(),
             rev: arguments.rev.clone(),
             filtered,
         }))
@@ -125,6 +135,12 @@ impl Listing {
             None => repo.list(self.range.clone(), want),
         };
         futures::try_join!(listing.page(request), repo.collections())
+    }
+
+    /// Reads all of each record from now on.
+    pub(super) fn read_all(&mut self) {
+        self.fields.clear();
+        self.is_part = false;
     }
 
     pub(super) fn uri(&self) -> String {

@@ -83,11 +83,20 @@ fn gateway(data: &std::path::Path, files: &std::path::Path) -> Agent {
         ),
         ("com.example.odd/1", odd),
     ];
-    let extra = extra.map(|(path, value)| (path.to_owned(), value.encode()));
+    holding(data, files, extra)
+}
+
+/// An archive of one account with these records.
+fn holding<const N: usize>(
+    data: &std::path::Path,
+    files: &std::path::Path,
+    records: [(&str, Cbor); N],
+) -> Agent {
+    let records = records.map(|(path, value)| (path.to_owned(), value.encode()));
     let repo = RepoSpec {
         records: 0,
         did: Some(DID.parse().unwrap()),
-        extra: extra.into(),
+        extra: records.into(),
         ..RepoSpec::default()
     };
     let path = files.join("hostile.car");
@@ -194,6 +203,55 @@ fn records(gateway: &mut Agent) -> String {
         writeln!(shown, "{tool} {arguments}\n{text}\n{structured}\n").unwrap();
     }
     redact(&shown)
+}
+
+/// A list reads no more of a post or a like than it shows, unless it is of another form, or so long that what it has is
+/// named.
+#[test]
+fn a_list_shows_all_of_what_breaks_its_lexicon() {
+    let (data, files) = (folder(), folder());
+    let alt = Cbor::map([("alt", Cbor::text("x".repeat(160)))]);
+    let images = Cbor::map([
+        ("$type", Cbor::text("app.bsky.embed.images")),
+        ("images", Cbor::List(vec![alt; 8])),
+    ]);
+    let subject = Cbor::map([("cid", Cbor::text("z")), ("uri", Cbor::text("here"))]);
+    let records = [
+        (
+            "app.bsky.feed.post/broken",
+            Cbor::map([("odd", Cbor::text("x")), ("text", Cbor::Null)]),
+        ),
+        (
+            "app.bsky.feed.post/long",
+            Cbor::map([
+                ("text", Cbor::text("t")),
+                ("embed", images),
+                ("langs", Cbor::List(vec![])),
+            ]),
+        ),
+        (
+            "app.bsky.feed.like/broken",
+            Cbor::map([("odd", Cbor::text("y")), ("subject", subject)]),
+        ),
+    ];
+    let mut gateway = holding(data.path(), files.path(), records);
+    let mut row = |collection: &str, key: &str| {
+        let listing = json!({
+            "actor": DID, "collection": collection, "rkey_prefix": key, "max_bytes": 1_024,
+        });
+        let text = gateway.text("at_list", listing);
+        text.lines().last().unwrap().to_owned()
+    };
+    assert_eq!(
+        row("app.bsky.feed.post", "broken"),
+        r#"broken > odd="x" · text=null"#
+    );
+    assert_eq!(
+        row("app.bsky.feed.like", "broken"),
+        r#"broken > odd="y" · subject={cid="z", uri="here"}"#
+    );
+    let long = row("app.bsky.feed.post", "long");
+    assert!(long.ends_with("fields > text, embed, langs"), "{long}");
 }
 
 /// Every way to the 300 KB post says how to get at it, and the ways it says work.
