@@ -793,8 +793,7 @@ fn split_deletion_key(rest: &[u8]) -> Option<(&str, Cid)> {
 fn missing() -> Error {
     Error::new(
         Code::Damaged,
-        "catalog.redb is missing or empty beside segment files; put it back from a backup, or move segments/ away; if this \
-         is a backup that did not end, make it again",
+        "catalog.redb is missing or empty beside segment files; put it back from a backup, or move segments/ away",
     )
 }
 

@@ -72,6 +72,8 @@ const SEGMENT_EXTENSION: &str = ".cseg";
 /// Name of the lock in a data folder.
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const TMP: &str = "tmp";
+/// Name of what says that a folder is a backup that did not end: as long as it is there the folder is no store.
+pub(crate) const PARTIAL: &str = "backup.partial";
 /// Name of the settings' file in a data folder.
 pub(crate) const CONFIG: &str = "config.toml";
 
@@ -81,8 +83,9 @@ impl Store {
     /// Files that a crash left behind are removed: all in `tmp/`, and segments that the catalog does not name.
     ///
     /// # Errors
-    /// `overloaded` if another process holds the folder; if it cannot be used; if the catalog is damaged, missing beside
-    /// segments, or of another version. A segment that is missing is no error here but of the repos in it.
+    /// `overloaded` if another process holds the folder; if it cannot be used; `damaged` if it is a backup that did not end;
+    /// if the catalog is damaged, missing beside segments, or of another version. A segment that is missing is no error here
+    /// but of the repos in it.
     pub fn open(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>) -> Result<Self> {
         Self::open_with(directory, clock, StoreSettings::default())
     }
@@ -105,14 +108,15 @@ impl Store {
             ),
             _ => unusable(error),
         })?;
+        let files = directory.list("").map_err(unusable)?;
+        if files.iter().any(|file| file == PARTIAL) {
+            return Err(partial());
+        }
         for folder in [SEGMENTS, TMP] {
             directory.create_dir(folder).map_err(unusable)?;
         }
         let files = directory.list(SEGMENTS).map_err(unusable)?;
-        // A file under way counts too: it may be the first of a backup that did not end.
-        let is_under_way = !directory.list(TMP).map_err(unusable)?.is_empty();
-        let has_segments =
-            is_under_way || files.iter().any(|file| file.ends_with(SEGMENT_EXTENSION));
+        let has_segments = files.iter().any(|file| file.ends_with(SEGMENT_EXTENSION));
         let catalog = Catalog::open(&directory, has_segments)?;
         let known: Vec<SegmentId> = catalog.segments()?.into_iter().map(|(id, _)| id).collect();
         sweep(&*directory, &files, &known).map_err(unusable)?;
@@ -443,6 +447,14 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn partial() -> Error {
+    let words = format!(
+        "the folder is a backup that did not end ({PARTIAL} is in it): make it again by `carrack backup` into the same \
+         folder, or remove the folder"
+    );
+    Error::new(Code::Damaged, words)
 }
 
 fn shutting_down() -> Error {

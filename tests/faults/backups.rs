@@ -73,7 +73,9 @@ fn back_up(store: &Store, target: impl Directory + 'static) -> Result<(), Error>
 /// Says whether a folder is the whole copy, or no store, which it must not be if the backup was acknowledged.
 fn judge(disk: &Mem, worlds: &Worlds, is_acknowledged: bool) -> Result<bool, String> {
     let files = disk.list("").map_err(|error| error.to_string())?;
-    let is_whole = files.iter().any(|file| file == "catalog.redb");
+    let has = |name| files.iter().any(|file| file == name);
+    let is_begun = has("backup.partial");
+    let is_whole = has("catalog.redb") && !is_begun;
     let opened = open(disk.copy(), DEFAULT_SIZES, worlds.now());
     if is_whole {
         let config = disk.map("config.toml").map_err(|error| error.to_string())?;
@@ -85,13 +87,15 @@ fn judge(disk: &Mem, worlds: &Worlds, is_acknowledged: bool) -> Result<bool, Str
     } else if is_acknowledged {
         return Err("an acknowledged backup is none".into());
     } else {
-        // Where nothing was written yet the folder is as an empty one.
-        let has_files = ["segments", "tmp"]
-            .iter()
-            .any(|folder| disk.list(folder).is_ok_and(|files| !files.is_empty()));
+        // Where nothing was written yet, nor said so, the folder is as an empty one.
+        let is_empty = disk.files().iter().all(|(name, _)| name == "lock");
         match opened {
-            Err(error) if error.code() == Code::Damaged => {}
-            Ok(_) if !has_files => {}
+            Err(error) if is_begun && error.chain().contains("a backup that did not end") => {
+                if error.code() != Code::Damaged {
+                    return Err(error.chain());
+                }
+            }
+            Ok(_) if is_empty => {}
             Ok(_) => return Err("half a copy opens".into()),
             Err(error) => return Err(error.chain()),
         }
@@ -229,6 +233,58 @@ fn a_folder_that_is_a_store_is_not_written_to() {
     let _held = BackupFolder::open(Arc::new(target.clone())).expect("it is empty");
     let refused = back_up(&store, target).expect_err("it is held");
     assert_eq!(refused.code(), Code::Overloaded);
+}
+
+#[test]
+fn a_folder_with_anything_of_a_store_is_left_as_it_is() {
+    let (disk, model) = source();
+    let store = open(disk.copy(), DEFAULT_SIZES, model.now).expect("it works");
+    let remove = |disk: &Mem, name: &str| disk.unlink(name).expect("it is there");
+    // A store that lost its catalog, and settings that somebody wrote.
+    for (lost, words) in [
+        (&["catalog.redb", "config.toml"][..], "lost its catalog"),
+        (&["catalog.redb"], "config.toml"),
+    ] {
+        let folder = disk.copy();
+        lost.iter().for_each(|name| remove(&folder, name));
+        let before = folder.files();
+        let refused = back_up(&store, folder.clone()).expect_err("it is no backup's");
+        assert_eq!(refused.code(), Code::InvalidArgument, "{}", refused.chain());
+        assert!(refused.chain().contains(words), "{}", refused.chain());
+        assert_eq!(folder.files(), before);
+    }
+}
+
+#[test]
+fn a_backup_that_failed_before_its_first_file_is_no_store() {
+    let target = Mem::new();
+    drop(BackupFolder::open(Arc::new(target.clone())).expect("it is empty"));
+    for image in [target.copy(), target.crash(1), target.crash(2)] {
+        let before = image.files();
+        let refused = open(image.clone(), DEFAULT_SIZES, 0).map(drop);
+        let refused = refused.expect_err("it is none");
+        assert_eq!(refused.code(), Code::Damaged);
+        assert!(refused.chain().contains("`carrack backup`"), "{refused}");
+        assert_eq!(image.files(), before);
+    }
+}
+
+#[test]
+fn settings_of_a_backup_that_did_not_end_are_not_in_the_next() {
+    let (disk, model) = source();
+    let target = Mem::new();
+    let mut half = BackupFolder::open(Arc::new(target.clone())).expect("it is empty");
+    half.begin("config.toml", 2).expect("it works");
+    half.write(b"\n\n").expect("it works");
+    // The next file ends it.
+    half.begin("catalog.redb", 1).expect("it works");
+    drop(half);
+    assert!(target.map("config.toml").is_ok());
+    disk.unlink("config.toml").expect("it is there");
+    let store = open(disk, DEFAULT_SIZES, model.now).expect("it works");
+    back_up(&store, target.clone()).expect("it works");
+    assert!(target.map("config.toml").is_err());
+    open(target, DEFAULT_SIZES, model.now).expect("it is a store");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! [`BackupFolder`]: a folder that becomes a copy of a store.
 //!
-//! Each file gets its name when it is whole and durable, the catalog last: a folder without one is no store, and is refused as
-//! one. A backup that ended half way may be made again in the same folder, and goes on with the files that are there.
+//! What is in it first, and durable before all else, is a file that says that the backup did not end (`backup.partial`): a folder
+//! with it is no store, whatever else it has. It goes last, when all the others are durable, and this makes the copy one. So a
+//! backup that ended half way may be made again in the same folder, and goes on with the segments that are there; and a folder
+//! without it is never taken for one, be it a store that lost its catalog.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use carrack_segment::{Directory, File, Lock};
 
 use crate::catalog;
 use crate::error::{Error, Result};
-use crate::store::{CONFIG, LOCK, SEGMENTS, TMP};
+use crate::store::{CONFIG, LOCK, PARTIAL, SEGMENTS, TMP};
 
 /// A folder that becomes a copy of a store. Until [`finish`](Self::finish) has returned it is none.
 pub struct BackupFolder {
@@ -36,7 +38,7 @@ impl BackupFolder {
     /// Takes an empty folder, or one in which a backup ended half way.
     ///
     /// # Errors
-    /// `invalidArgument` if it is a store; `overloaded` if another backup is made there; the disk's.
+    /// `invalidArgument` if anything of a store is in it; `overloaded` if another backup is made there; the disk's.
     pub fn open(directory: Arc<dyn Directory>) -> Result<Self> {
         let lock = directory.lock(LOCK).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => {
@@ -46,16 +48,24 @@ impl BackupFolder {
         })?;
         let failed = |error| unwritable("the folder", error);
         let files = directory.list("").map_err(failed)?;
-        if files.iter().any(|file| file == catalog::FILE) {
-            let words = "the folder is a store already; a backup is made into a new folder";
-            return Err(Error::new(Code::InvalidArgument, words));
+        let has = |name: &str| files.iter().any(|file| file == name);
+        if !has(PARTIAL) {
+            check_empty(&*directory, has)?;
+            directory.create(PARTIAL).map_err(failed)?;
         }
+        directory.sync_dir("").map_err(failed)?;
         for folder in [SEGMENTS, TMP] {
             directory.create_dir(folder).map_err(failed)?;
         }
         for file in directory.list(TMP).map_err(failed)? {
             let name = format!("{TMP}/{file}");
             directory.unlink(&name).map_err(failed)?;
+        }
+        // Those of the last time: this copy has its own, or none.
+        for name in [catalog::FILE, CONFIG] {
+            if has(name) {
+                directory.unlink(name).map_err(failed)?;
+            }
         }
         directory.sync_dir("").map_err(failed)?;
         Ok(Self {
@@ -74,8 +84,7 @@ impl BackupFolder {
     pub fn segments(&self) -> Result<Vec<(String, u64)>> {
         let failed = |error| unwritable(SEGMENTS, error);
         let mut segments = Vec::new();
-        for file in self.directory.list(SEGMENTS).map_err(failed)? {
-            let name = format!("{SEGMENTS}/{file}");
+        for name in names(&*self.directory)? {
             let bytes = self.directory.open(&name).and_then(|file| file.len());
             segments.push((name, bytes.map_err(failed)?));
         }
@@ -144,18 +153,19 @@ impl BackupFolder {
             return Err(odd("no catalog"));
         }
         let failed = |error| unwritable("the folder", error);
-        for (name, _) in self.segments()? {
+        for name in names(&*self.directory)? {
             if !self.segments.contains(&name) {
                 self.directory.unlink(&name).map_err(failed)?;
             }
         }
-        // Whoever finds a catalog finds all that goes with it, also after a crash.
-        for folder in [SEGMENTS, ""] {
-            self.directory.sync_dir(folder).map_err(failed)?;
-        }
         self.directory
             .rename(&format!("{TMP}/{}", catalog::FILE), catalog::FILE)
             .map_err(failed)?;
+        for folder in [SEGMENTS, ""] {
+            self.directory.sync_dir(folder).map_err(failed)?;
+        }
+        // All of it is durable: from here on it is a store, or no store yet if a crash brings this back.
+        self.directory.unlink(PARTIAL).map_err(failed)?;
         self.directory.sync_dir("").map_err(failed)
     }
 
@@ -178,6 +188,36 @@ impl BackupFolder {
         let renamed = self.directory.rename(&writing.temporary, name);
         renamed.map_err(failed)
     }
+}
+
+/// Refuses a folder that a backup would harm: not even a segment file may be there that no backup put there.
+fn check_empty(directory: &dyn Directory, has: impl Fn(&str) -> bool) -> Result<()> {
+    let what = if has(catalog::FILE) {
+        "is a store already"
+    } else if has(CONFIG) {
+        "has a config.toml already"
+    } else {
+        let files = match directory.list(SEGMENTS) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            files => files.map_err(|error| unwritable(SEGMENTS, error))?,
+        };
+        if files.is_empty() {
+            return Ok(());
+        }
+        "has segments that no backup put there; it may be a store that lost its catalog"
+    };
+    let words = format!("the folder {what}; a backup is made into a new folder");
+    Err(Error::new(Code::InvalidArgument, words))
+}
+
+/// Returns the names of the files that are in the segments' folder.
+fn names(directory: &dyn Directory) -> Result<Vec<String>> {
+    let files = directory.list(SEGMENTS);
+    let files = files.map_err(|error| unwritable(SEGMENTS, error))?;
+    Ok(files
+        .iter()
+        .map(|file| format!("{SEGMENTS}/{file}"))
+        .collect())
 }
 
 /// Refuses what is no name of a segment file: it comes from another process, perhaps from another machine.

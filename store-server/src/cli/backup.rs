@@ -29,9 +29,10 @@ Examples:
   carrack --data /restored serve                            and use it
 
 FOLDER becomes a data folder as of one moment: all repos at all stored revisions, what was
-deleted, grants, config.toml; the audit log is not in it. It has a catalog when it is whole and on
-the disk, and not before: what a backup that failed leaves is refused as a store, and the same
-command goes on from there. Only the store's owner can make one.
+deleted, grants, config.toml; the audit log is not in it, nor are files that config.toml names, such
+as a certificate and its key: look at it before `serve`. Until all is whole and on the disk there is
+a file backup.partial: what a backup that failed leaves is refused as a store, and the same command
+goes on from there. Only the store's owner can make one.
 
 A copy knows nothing of what came after it. When it is used, records deleted since are back, and
 grants revoked since are good again, unless `carrack grant revoke --all` comes before `serve`. It
