@@ -181,11 +181,11 @@ impl Owner {
         self.server.addresses()
     }
 
-    /// Reads the TLS certificate and its key anew, for connections to come; those that are there stay. False if none is shown.
+    /// Reads the TLS certificate and its key anew, if one is shown, for connections to come; those that are there stay.
     ///
     /// # Errors
     /// If the new ones are of no use; then those before are shown.
-    pub fn reload_certificate(&self) -> Result<bool> {
+    pub fn reload_certificate(&self) -> Result<()> {
         self.server.reload_certificate()
     }
 

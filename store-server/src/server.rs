@@ -117,14 +117,14 @@ impl Server {
         &self.addresses
     }
 
-    /// Reads the certificate anew for connections to come; false if none is shown.
+    /// Reads the certificate anew for connections to come, if one is shown.
     ///
     /// # Errors
     /// If the new one is of no use; then the one before is shown.
-    pub(crate) fn reload_certificate(&self) -> Result<bool> {
+    pub(crate) fn reload_certificate(&self) -> Result<()> {
         match &self.certificate {
-            Some(certificate) => certificate.reload().map(|()| true),
-            None => Ok(false),
+            Some(certificate) => certificate.reload(),
+            None => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use carrack_schema::Code;
 use carrack_schema::codes::Exit;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::Config;
 use super::output::Output;
@@ -26,8 +26,9 @@ Examples:
                                              for other machines; clients name it tls:HOST:7440
 
 A unix socket is its owner's alone: who can open it owns the store. At a TCP port, loopback too, a
-token is asked for. Other machines reach the store by TLS only, unless --insecure is said. SIGHUP
-reads the certificate and its key anew, for connections to come.
+token is asked for. Other machines reach the store by TLS only, unless --insecure is said. With a
+certificate SIGHUP reads it and its key anew, for connections to come; without one it is not
+listened to, so that `nohup carrack serve` goes on.
 
 The data folder's socket is always served; commands on the same folder find it by themselves.
 A flag wins over the environment, that over DIR/config.toml, which may hold `listen`, `tls_cert`,
@@ -81,9 +82,12 @@ pub(super) async fn run(
     let refused = |error: std::io::Error| Failure::new(Code::Internal, error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
+    let settings = settings(folder, arguments)?;
+    // Without a certificate it stays as whoever started this chose: `nohup` has it ignored.
+    let hangup = settings.tls.is_some().then(|| signal(SignalKind::hangup()));
+    let mut hangup = hangup.transpose().map_err(refused)?;
     raise_files_limit();
-    let owner = Owner::start(folder, &settings(folder, arguments)?)?;
+    let owner = Owner::start(folder, &settings)?;
     for address in owner.addresses() {
         if output.is_json() {
             output.object(&serde_json::json!({ "listening": address.to_string() }))?;
@@ -96,8 +100,7 @@ pub(super) async fn run(
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            // Without a certificate it says that the terminal is gone.
-            _ = hangup.recv() => if !reload_certificate(&owner) { break },
+            () = heard(&mut hangup) => reload_certificate(&owner),
         }
     }
     tracing::info!("shutting down; a second signal ends the process at once");
@@ -114,17 +117,23 @@ pub(super) async fn run(
     }
 }
 
-/// Reads the certificate anew; false if there is none.
-fn reload_certificate(owner: &Owner) -> bool {
+/// Waits for a signal, for ever if it is not listened to.
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the certificate anew.
+fn reload_certificate(owner: &Owner) {
     match owner.reload_certificate() {
-        Ok(false) => return false,
-        Ok(true) => tracing::info!("connections from now on see the TLS certificate as it is now"),
+        Ok(()) => tracing::info!("connections from now on see the TLS certificate as it is now"),
         Err(error) => {
             let error = error.chain();
             tracing::error!(%error, "the new TLS certificate is of no use; the one before is shown");
         }
     }
-    true
 }
 
 /// Returns the settings: a flag wins over the file, the file over the default.

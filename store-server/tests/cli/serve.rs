@@ -40,6 +40,23 @@ impl Serving {
         Self { child, stdout }
     }
 
+    /// Starts it by a shell that says something first.
+    fn start_by(place: &Place, words: &str) -> Self {
+        let mut child = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(format!(
+                "{words}; exec \"$0\" --data \"$1\" serve --workers 1"
+            ))
+            .arg(env!("CARGO_BIN_EXE_carrack"))
+            .arg(place.data())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
     /// Returns the next address it says it listens on.
     pub(crate) fn address(&mut self) -> String {
         let mut line = String::new();
@@ -48,6 +65,13 @@ impl Serving {
             Some(address) => address.to_owned(),
             None => panic!("`{line}`, stderr: {}", self.stderr()),
         }
+    }
+
+    /// Says whether SIGHUP, the first of all signals, is in a set of the process's.
+    fn hangup_is(&self, set: &str) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let signals = status.lines().find_map(|line| line.strip_prefix(set));
+        u64::from_str_radix(signals.unwrap().trim(), 16).unwrap() & 1 == 1
     }
 
     fn stderr(&mut self) -> String {
@@ -356,30 +380,32 @@ fn a_new_certificate_is_shown_after_a_hangup_and_a_bad_one_is_not() {
     assert!(answers(&connect(&second).unwrap()) && answers(&new) && answers(&old));
     drop((old, new));
     assert_eq!(server.end(Signal::TERM), OK);
-    // Without a certificate it is the end, as an orderly one.
+}
+
+#[test]
+fn a_server_without_a_certificate_leaves_hangups_to_whoever_started_it() {
+    let place = Place::new();
+    place.run(&["repos"]).ends(OK);
+    // As `nohup` does.
+    let mut server = Serving::start_by(&place, "trap '' HUP");
+    server.address();
+    assert!(server.hangup_is("SigIgn:"));
+    kill_process(Pid::from_child(&server.child), Signal::HUP).unwrap();
+    place.run(&["repos"]).ends(OK);
+    assert_eq!(server.end(Signal::TERM), OK);
+    // Where nobody chose, it ends the process, as it does any other. It is not sent: this may run under `nohup`.
     let mut server = Serving::start(&place, &[]);
     server.address();
-    assert_eq!(server.end(Signal::HUP), OK);
+    assert!(!server.hangup_is("SigCgt:"));
+    assert_eq!(server.end(Signal::TERM), OK);
 }
 
 #[test]
 fn a_server_without_file_descriptors_serves_on_when_there_are_some() {
     let place = Place::new();
     place.run(&["repos"]).ends(OK);
-    let mut child = std::process::Command::new("sh")
-        .args([
-            "-c",
-            "ulimit -n 48; exec \"$0\" --data \"$1\" serve --workers 1",
-        ])
-        .arg(env!("CARGO_BIN_EXE_carrack"))
-        .arg(place.data())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut server = Serving { child, stdout };
+    let mut server = Serving::start_by(&place, "ulimit -n 48");
+    let mut stderr = BufReader::new(server.child.stderr.take().unwrap());
     server.address();
     let socket = place.data().join("carrack.sock");
     let connect = || std::os::unix::net::UnixStream::connect(&socket).unwrap();
