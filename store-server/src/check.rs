@@ -13,7 +13,7 @@ use carrack_repo::commit::AnyCommit;
 use carrack_repo::{ErrorKind, Rows, TreePlan, VerifiedRef};
 use carrack_schema::limits::FINDING_REPOS_MAX;
 use carrack_schema::{Cid, Code, Did};
-use carrack_segment::{Extent, Fault, PageCache, Part, Segment};
+use carrack_segment::{Directory, Extent, Fault, PageCache, Part, Segment};
 
 use crate::catalog::{ExtentEntry, RepoEntry, SegmentEntry, SegmentId};
 use crate::chain::{Chain, Link, RowTable};
@@ -445,6 +445,22 @@ fn own_words(fault: &Fault, file: &str) -> String {
     let place = format!(" file=`{file}` section=`{section}`");
     let words = fault.error.to_string().replace(&place, "");
     words.trim_end_matches(':').to_owned()
+}
+
+/// Returns the length of a segment file if it is the one of its name and all is well with it, as far as a quick check reads it.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn whole(directory: &dyn Directory, name: &str) -> Result<Option<u64>> {
+    let segment = match Segment::open(directory, name, &PageCache::new(CACHE_BYTES)) {
+        Err(error) if error.kind() == carrack_segment::ErrorKind::Io => return Err(error.into()),
+        Err(_) => return Ok(None),
+        Ok(segment) => segment,
+    };
+    let id = SegmentId(ulid::Ulid::from_bytes(segment.id()));
+    let is_whole =
+        id.file() == name && segment.check().is_empty() && unreadable_shape(&segment)?.is_none();
+    Ok(is_whole.then_some(segment.bytes()))
 }
 
 /// Returns what is wrong with a dictionary whose checksum is right.

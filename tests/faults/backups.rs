@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use carrack_schema::Code;
 use carrack_segment::Directory;
-use carrack_segment::directory::faulty::{Failure, Fault, Faulty, Plan, Span, Step};
+use carrack_segment::directory::faulty::{Failure, Fault, Faulty, Op, Plan, Span, Step};
 use carrack_segment::directory::mem::Mem;
 use carrack_store::{BackupFolder, Error, Store};
 
@@ -285,6 +285,84 @@ fn settings_of_a_backup_that_did_not_end_are_not_in_the_next() {
     back_up(&store, target.clone()).expect("it works");
     assert!(target.map("config.toml").is_err());
     open(target, DEFAULT_SIZES, model.now).expect("it is a store");
+}
+
+#[test]
+fn a_segment_that_is_there_and_wrong_or_not_durable_is_not_trusted() {
+    let (disk, model) = source();
+    let worlds = Worlds::one(model);
+    let store = open(disk.copy(), DEFAULT_SIZES, worlds.now()).expect("it works");
+    let segments = disk.list("segments").expect("it works");
+    let last = segments.len() - 1;
+    for wrong in [Some(0), Some(last), None] {
+        let target = Mem::new();
+        let half = BackupFolder::open(Arc::new(target.clone())).expect("it is empty");
+        for (number, file) in segments.iter().enumerate() {
+            let name = format!("segments/{file}");
+            let mut bytes = disk.map(&name).expect("it is there").to_vec();
+            if wrong == Some(number) {
+                // Of the same length and name, and its header is well.
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+            }
+            // As a file that is linked from a folder which was never synced.
+            let file = target.create(&name).expect("it works");
+            file.write_at(&bytes, 0).expect("it works");
+        }
+        // And what goes by the name of another.
+        let other = segments[0].replace(".cseg", "");
+        let other = format!("segments/{}0.cseg", &other[..other.len() - 1]);
+        let bytes = disk
+            .map(&format!("segments/{}", segments[0]))
+            .expect("it is there");
+        let file = target.create(&other).expect("it works");
+        file.write_at(&bytes, 0).expect("it works");
+        let there = half.segments().expect("it works");
+        assert_eq!(there.len(), segments.len() - usize::from(wrong.is_some()));
+        drop(half);
+        back_up(&store, target.clone()).expect("it works");
+        for image in [target.copy(), target.crash(1), target.crash(2)] {
+            assert!(judge(&image, &worlds, true).unwrap_or_else(|words| panic!("{words}")));
+            let store = open(image, DEFAULT_SIZES, worlds.now()).expect("it is a store");
+            let report = store.check(false, &mut |_| true).expect("it works");
+            assert_eq!(report.findings, 0);
+        }
+    }
+}
+
+#[test]
+fn a_long_file_is_made_durable_while_it_comes() {
+    const MIB: u64 = 1 << 20;
+    let segment = "segments/01ARZ3NDEKTSV4RRFFQ69G5FAV.cseg";
+    let syncs = |log: &[Step]| {
+        let is_sync = |step: &&Step| step.op == Op::Sync && step.name.ends_with(".cseg");
+        log.iter().filter(is_sync).count()
+    };
+    let begin = || {
+        let to = Faulty::new(Arc::new(Mem::new()), 0);
+        let mut folder = BackupFolder::open(Arc::new(to.clone())).expect("it is empty");
+        folder.begin(segment, 100 * MIB).expect("it works");
+        (to, folder)
+    };
+    let chunk = vec![7; MIB as usize];
+    let (to, mut folder) = begin();
+    let most = (0..100)
+        .map(|_| {
+            folder.write(&chunk).expect("it works");
+            syncs(&to.log())
+        })
+        .collect::<Vec<_>>();
+    assert_eq!((most[30], most[31], most[63], most[99]), (0, 1, 2, 3));
+    // One that fails is the end of the file.
+    let (to, mut folder) = begin();
+    let at = to.steps() + 32;
+    let (span, fault) = (Span::Once, Fault::Fail(Failure::Broken));
+    to.plan(Plan { at, span, fault });
+    let refused = (0..40).find_map(|_| folder.write(&chunk).err());
+    assert_eq!(refused.expect("the sync fails").code(), Code::Unavailable);
+    assert_eq!(syncs(&to.log()), 1);
+    folder.write(&chunk).expect_err("it has ended");
+    assert_eq!(to.broken_promises(), [""; 0]);
 }
 
 #[test]

@@ -12,8 +12,13 @@ use carrack_schema::Code;
 use carrack_segment::{Directory, File, Lock};
 
 use crate::catalog;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::store::{CONFIG, LOCK, PARTIAL, SEGMENTS, TMP};
+
+/// Bytes of a file that are written before they are made durable. A segment has 256 MiB and more, and a slow disk would take longer
+/// for all of them than the store waits for an answer.
+const SYNC_BYTES: u64 = 32 << 20;
 
 /// A folder that becomes a copy of a store. Until [`finish`](Self::finish) has returned it is none.
 pub struct BackupFolder {
@@ -32,6 +37,8 @@ struct Writing {
     file: Box<dyn File>,
     bytes: u64,
     written: u64,
+    /// How many of them are durable.
+    synced: u64,
 }
 
 impl BackupFolder {
@@ -77,7 +84,8 @@ impl BackupFolder {
         })
     }
 
-    /// Returns the segment files that are there already, whole, and their lengths.
+    /// Returns the segment files that are there already, and their lengths: each was read to the end, is whole, and is durable.
+    /// What is not whole goes, for the store to send it anew; so this is asked before a copy is begun, which does not wait.
     ///
     /// # Errors
     /// The disk's.
@@ -85,13 +93,19 @@ impl BackupFolder {
         let failed = |error| unwritable(SEGMENTS, error);
         let mut segments = Vec::new();
         for name in names(&*self.directory)? {
-            let bytes = self.directory.open(&name).and_then(|file| file.len());
-            segments.push((name, bytes.map_err(failed)?));
+            if let Some(bytes) = check::whole(&*self.directory, &name)? {
+                let file = self.directory.open(&name).map_err(failed)?;
+                file.sync().map_err(failed)?;
+                segments.push((name, bytes));
+            } else {
+                tracing::warn!(%name, "a segment that is there already is damaged, and copied anew");
+                self.directory.unlink(&name).map_err(failed)?;
+            }
         }
         Ok(segments)
     }
 
-    /// Takes note of a segment file that is there already.
+    /// Takes note of a segment file that is there already, as [`segments`](Self::segments) said.
     ///
     /// # Errors
     /// `invalidArgument` if that is no name of one.
@@ -118,6 +132,7 @@ impl BackupFolder {
             temporary,
             bytes,
             written: 0,
+            synced: 0,
         });
         Ok(())
     }
@@ -127,19 +142,21 @@ impl BackupFolder {
     /// # Errors
     /// `invalidArgument` if it has fewer; the disk's.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let writing = self
-            .writing
-            .as_mut()
-            .ok_or_else(|| odd("bytes of no file"))?;
+        // After an error it is never touched again.
+        let mut writing = self.writing.take().ok_or_else(|| odd("bytes of no file"))?;
         let written = writing.written.saturating_add(bytes.len() as u64);
         if written > writing.bytes {
             return Err(odd(&format!("more bytes of {} than it has", writing.name)));
         }
-        writing
-            .file
-            .write_at(bytes, writing.written)
-            .map_err(|error| unwritable(&writing.name, error))?;
+        let failed = |error| unwritable(&writing.name, error);
+        let file = &writing.file;
+        file.write_at(bytes, writing.written).map_err(failed)?;
+        if written - writing.synced >= SYNC_BYTES {
+            file.sync().map_err(failed)?;
+            writing.synced = written;
+        }
         writing.written = written;
+        self.writing = Some(writing);
         Ok(())
     }
 

@@ -23,7 +23,7 @@ use crate::owner::DataFolder;
 #[command(after_help = "\
 Examples:
   carrack backup /backup/monday                             all of it, while the store is in use
-  carrack backup /backup/tuesday --reuse /backup/monday     only what is new takes time and room
+  carrack backup /backup/tuesday --reuse /backup/monday     only what is new takes room
   carrack --data /backup/tuesday check                      is it whole
   cp -a /backup/tuesday /restored                           a copy of the copy,
   carrack --data /restored serve                            and use it
@@ -42,7 +42,8 @@ pub(super) struct Arguments {
     /// A new folder
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// Share the segment files of an older backup on the same disk, or of the data folder itself
+    /// Share the segment files of an older backup on the same disk, or of the data folder itself; each
+    /// is read, and comes from the store if it is damaged
     #[arg(long, value_name = "OLDER")]
     reuse: Option<PathBuf>,
 }
@@ -135,7 +136,9 @@ fn share(from: &Path, to: &Path) -> Result {
     for entry in fs::read_dir(from.join("segments")).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
         let name = entry.file_name();
-        if !name.to_string_lossy().ends_with(".cseg") {
+        // The copy has all that it needs: a link to elsewhere does not become a part of it.
+        let is_file = entry.file_type().map_err(cannot)?.is_file();
+        if !is_file || !name.to_string_lossy().ends_with(".cseg") {
             continue;
         }
         match fs::hard_link(entry.path(), to.join(name)) {

@@ -157,6 +157,46 @@ fn an_instant_copy_shares_the_files_of_the_data_folder() {
 }
 
 #[test]
+fn what_an_older_backup_has_is_shared_only_if_it_is_whole_and_a_file() {
+    let place = Place::new();
+    for seed in [38, 39] {
+        let car = repo(50, seed).car(Order::Pds);
+        place.run(&["import", &place.file("a.car", &car)]).ends(OK);
+    }
+    let folder = |name: &str| place.folder.path().join(name);
+    let backup = |name: &str, more: &[&str]| {
+        let folder = folder(name);
+        let arguments = [&["backup", folder.to_str().unwrap(), "--json"], more].concat();
+        place.run(&arguments).ends(OK).objects().remove(0)
+    };
+    backup("older", &[]);
+    let segments = folder("older").join("segments");
+    let mut files: Vec<_> = std::fs::read_dir(&segments)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    let [one, two] = &files[..] else {
+        panic!("{files:?}")
+    };
+    // One is elsewhere, and one has a wrong bit.
+    let elsewhere = folder("elsewhere");
+    std::fs::rename(one, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, one).unwrap();
+    let mut bytes = std::fs::read(two).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(two, &bytes).unwrap();
+    let older = folder("older");
+    let report = backup("newer", &["--reuse", older.to_str().unwrap()]);
+    assert_eq!(report["bytesSkipped"], 0);
+    std::fs::remove_file(&elsewhere).unwrap();
+    on(&folder("newer"), &["check"]).ends(OK);
+    // What was shared is as it was.
+    assert_eq!(std::fs::read(two).unwrap(), bytes);
+}
+
+#[test]
 fn a_missing_segment_is_named_and_no_copy_is_made() {
     let place = Place::new();
     place
