@@ -122,7 +122,7 @@ pub const IMPORTS_WAITING_PER_HOLDER_MAX: usize = 256;
 pub const IMPORT_WAIT_SECONDS_MAX: u64 = 30;
 /// Longest time an upload may keep its place waiting for bytes while others wait for a place, in seconds altogether.
 pub const IMPORT_STALL_SECONDS_MAX: u64 = 20;
-/// Bytes of the disk that imports leave free. Deleting and merging need room to write before they free any.
+/// Bytes of the disk that imports and backups leave free. Deleting and merging need room to write before they free any.
 pub const DISK_FLOOR_BYTES: u64 = 256 << 20;
 /// Chunks of an upload that wait for the import's thread.
 pub const IMPORT_CHUNKS_QUEUED_MAX: usize = 4;

@@ -48,11 +48,13 @@ impl Store {
     ///
     /// # Errors
     /// `damaged` if a segment file is missing or has another length than it should; nothing else of the segments is looked
-    /// at. The disk's; `overloaded` if merges took files away again and again.
+    /// at. The disk's; `overloaded` if the store's disk has no room for its catalog once more, or if merges took files away
+    /// again and again.
     pub fn backup(&self) -> Result<Backup> {
         for _ in 0..ATTEMPTS_MAX {
-            let moment = self.inner().catalog.moment()?;
+            // Before the moment: what was true then is in it.
             let taken = self.inner().clock.now();
+            let moment = self.inner().catalog.moment()?;
             let Some(mut files) = self.map_segments(&moment)? else {
                 continue;
             };
@@ -92,6 +94,8 @@ impl Store {
 
     /// Writes the catalog of a moment into a file that nobody else knows, which goes when the map is dropped.
     fn map_catalog(&self, moment: &catalog::Moment) -> Result<Map> {
+        // It becomes as long by and large, but how full its pages will be is not known before.
+        self.check_room(2 * self.inner().catalog.bytes()?)?;
         let directory = &self.inner().directory;
         let name = format!("{TMP}/{}.redb", self.new_segment_id()?.0);
         let failed = |error| unreadable(&name, error);

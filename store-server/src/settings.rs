@@ -21,7 +21,7 @@ pub struct StoreSettings {
     pub import_wait: Duration,
     /// How long an upload may keep its place waiting for bytes altogether, while others wait for a place.
     pub import_stall: Duration,
-    /// Bytes of the disk that imports leave free.
+    /// Bytes of the disk that imports and backups leave free.
     pub disk_floor_bytes: u64,
     /// Revisions of a repo that stay readable, the current one among them.
     pub retention_revs: usize,

@@ -361,10 +361,10 @@ impl Store {
         }
     }
 
-    /// Says whether there is room on the disk for an import, with `more` bytes beside what is there.
+    /// Says whether there is room on the disk for an import or a backup, with `more` bytes beside what is there.
     ///
     /// # Errors
-    /// `overloaded` if less would be left than imports leave.
+    /// `overloaded` if less would be left than they leave.
     pub(crate) fn check_room(&self, more: u64) -> Result<()> {
         let floor = self.0.settings.disk_floor_bytes;
         if floor == 0 {
@@ -379,8 +379,8 @@ impl Store {
         })?;
         if free.saturating_sub(more) < floor {
             let words = format!(
-                "{free} bytes are free on the disk and this import needs some {more}; imports leave {floor} free: make room, \
-                 or choose another --disk-floor"
+                "{free} bytes are free on the store's disk and this needs some {more}; imports and backups leave {floor} free: \
+                 make room, or choose another --disk-floor"
             );
             return Err(Error::new(Code::Overloaded, words));
         }

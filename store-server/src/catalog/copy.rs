@@ -2,14 +2,17 @@
 //!
 //! The file is made row by row and not by copying bytes, which the next commit would change under the copy.
 
+use std::collections::BTreeSet;
+
+use carrack_schema::Code;
 use carrack_segment::directory::File;
-use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 
 use super::{
     Backend, Catalog, DELETIONS, GRANT_USE, GRANTS, HANDLES, META, REPOS, SEGMENTS, SegmentEntry,
     SegmentId, TOKENS, begin_write, guarded, open_database, segments_in,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The catalog as of one moment, whatever is committed meanwhile.
 pub(crate) struct Moment(redb::ReadTransaction);
@@ -43,8 +46,21 @@ impl Moment {
             self.table(&transaction, GRANT_USE)?;
             self.table(&transaction, TOKENS)?;
             self.table(&transaction, META)?;
+            self.check_all(&transaction)?;
             Ok(transaction.commit()?)
         })
+    }
+
+    /// Says whether all tables that there are have been copied.
+    fn check_all(&self, copy: &redb::WriteTransaction) -> Result<()> {
+        let copied: BTreeSet<String> = names(copy.list_tables()?);
+        match names(self.0.list_tables()?).difference(&copied).next() {
+            None => Ok(()),
+            Some(name) => {
+                let words = format!("no backup has the catalog's table `{name}`");
+                Err(Error::new(Code::Internal, words))
+            }
+        }
     }
 
     fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
@@ -60,4 +76,8 @@ impl Moment {
         }
         Ok(())
     }
+}
+
+fn names(tables: impl Iterator<Item = redb::UntypedTableHandle>) -> BTreeSet<String> {
+    tables.map(|table| table.name().to_owned()).collect()
 }

@@ -297,3 +297,43 @@ fn after_a_failed_commit_reads_go_on_and_writes_are_refused_until_it_is_reopened
     assert_eq!(catalog.repo(&did("7")).unwrap(), Some(entry(7)));
     put(&catalog, "x", &entry(1)).unwrap();
 }
+
+#[test]
+fn a_table_that_no_copy_has_is_noticed() {
+    let (_folder, directory) = directory();
+    let catalog = Catalog::open(&directory, false).unwrap();
+    let copy = |name| catalog.moment()?.write(directory.create(name).unwrap());
+    copy("one").unwrap();
+    let transaction = catalog.database().begin_write().unwrap();
+    let table: TableDefinition<'_, u8, u8> = TableDefinition::new("new");
+    transaction.open_table(table).unwrap();
+    transaction.commit().unwrap();
+    let error = copy("two").unwrap_err();
+    assert_eq!(error.code(), Code::Internal);
+    assert!(error.chain().contains("`new`"), "{}", error.chain());
+}
+
+#[test]
+fn a_copy_is_at_most_twice_as_long() {
+    let (_folder, directory) = directory();
+    let catalog = Catalog::open(&directory, false).unwrap();
+    for round in 0..4 {
+        catalog
+            .change(move |tables| {
+                for number in 0..500_u32 {
+                    // In no order, as DIDs come.
+                    let name = format!("{:08x}", (number * 4 + round).wrapping_mul(2_654_435_761));
+                    tables.put_repo(&did(&name), None, &entry(1))?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        catalog.compact().unwrap();
+        let name = format!("copy{round}");
+        let file = directory.create(&name).unwrap();
+        catalog.moment().unwrap().write(file).unwrap();
+        let copy = directory.open(&name).unwrap().len().unwrap();
+        let catalog = catalog.bytes().unwrap();
+        assert!(copy <= 2 * catalog, "{copy} {catalog}");
+    }
+}

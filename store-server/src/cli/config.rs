@@ -31,7 +31,7 @@ pub(super) struct Config {
     import_memory_mib: Option<u32>,
     /// Seconds an import waits for a place when as many run as may.
     import_wait_seconds: Option<u32>,
-    /// MiB of the disk that imports leave free.
+    /// MiB of the disk that imports and backups leave free.
     disk_floor_mib: Option<u64>,
     /// Revisions of a repo that stay readable, the current one among them.
     retention_revs: Option<NonZeroU32>,

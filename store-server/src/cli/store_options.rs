@@ -48,7 +48,7 @@ pub(super) struct StoreOptions {
         hide_env_values = true
     )]
     pub(super) import_wait_seconds: Option<u32>,
-    /// MiB of the disk that imports leave free [default: 256]
+    /// MiB of the disk that imports and backups leave free [default: 256]
     #[arg(
         long = "disk-floor",
         value_name = "MIB",

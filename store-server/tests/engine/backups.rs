@@ -174,3 +174,24 @@ fn what_a_merge_takes_away_stays_readable_in_a_copy_under_way() {
         0
     );
 }
+
+#[test]
+fn what_was_true_when_a_backup_was_taken_is_in_it() {
+    let world = World::new();
+    let repo = versions(7, 1).remove(0);
+    let (store, car, clock) = (
+        world.store().clone(),
+        repo.car(Order::Pds),
+        world.clock.clone(),
+    );
+    // It looks at the clock for that first. What comes at that moment is in it.
+    world.clock.at_look(0, move || {
+        import(&store, &car);
+        clock.pass(1);
+    });
+    let backup = world.store().backup().unwrap();
+    assert!(world.clock.was_reached());
+    let folder = tempfile::tempdir().unwrap();
+    keep(&backup, folder.path());
+    check(&open(&restore(folder.path()), &repo.did), &repo, &[]);
+}

@@ -1,4 +1,4 @@
-//! Room on the disk: what imports leave free.
+//! Room on the disk: what imports and backups leave free.
 
 use std::sync::Arc;
 
@@ -40,4 +40,24 @@ fn an_import_needs_its_own_length_above_the_floor() {
         disk.set_free_bytes(enough + if memory == 0 { enough } else { 0 });
         store.import(&car[..], &request, |_| ()).unwrap();
     }
+}
+
+#[test]
+fn a_backup_needs_room_for_its_catalog_above_the_floor() {
+    let disk = Mem::new();
+    let store = Store::open(Arc::new(disk.clone()), Arc::new(SystemClock)).unwrap();
+    let car = RepoSpec::default().build().car(Order::Pds);
+    store
+        .import(&car[..], &ImportRequest::default(), |_| ())
+        .unwrap();
+    let catalog = disk.open("catalog.redb").unwrap().len().unwrap();
+    let enough = DISK_FLOOR_BYTES + 2 * catalog;
+    disk.set_free_bytes(enough - 1);
+    let error = store.backup().map(drop).unwrap_err();
+    assert_eq!(error.code(), Code::Overloaded);
+    assert!(error.chain().contains("backups leave"), "{}", error.chain());
+    assert!(disk.list("tmp").unwrap().is_empty());
+    disk.set_free_bytes(enough);
+    let backup = store.backup().unwrap();
+    assert!(backup.files.last().unwrap().bytes.len() as u64 <= 2 * catalog);
 }
