@@ -1,13 +1,17 @@
 //! Peers that do not answer what is pushed to them (D7).
 
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use capnp_rpc::new_client;
 use carrack_schema::limits::{KEEPERS_MAX, PUSHES_MAX};
 use carrack_schema::wire::store_capnp as wire;
+use carrack_segment::directory::faulty::{Faulty, Op};
 use carrack_store::rpc::Bounds;
 
-use crate::world::{World, ticking};
+use crate::world::{World, ticking, ticking_on};
 
 /// A sink whose methods answer, or never do.
 #[derive(Clone, Copy)]
@@ -162,5 +166,47 @@ fn a_backup_that_nobody_acknowledges_ends_and_leaves_its_place() {
         }
         back_up(&gate, 3).await.unwrap();
         world.serves(&world.honest()).await;
+    });
+}
+
+#[test]
+fn backups_that_are_begun_and_dropped_are_no_more_than_may_run() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let (hold, held) = mpsc::channel::<()>();
+    let (count, hold, held) = (begun.clone(), Cell::new(Some(hold)), Mutex::new(held));
+    // The copy of a catalog waits until nobody holds it.
+    let wrap = |directory| -> Arc<dyn carrack_segment::Directory> {
+        Arc::new(Faulty::new(directory, 0).before_each(move |op, name| {
+            if op == Op::Create && name.starts_with("tmp/") && name.ends_with(".redb") {
+                count.fetch_add(1, Ordering::SeqCst);
+                let held = held.lock().unwrap();
+                assert!(held.recv().is_err());
+            }
+            Ok(())
+        }))
+    };
+    ticking_on(Bounds::default(), wrap, async |world| {
+        let (gate, _served) = world.raw();
+        let has_begun = async |number| {
+            while begun.load(Ordering::SeqCst) < number {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        for number in 1..=KEEPERS_MAX {
+            tokio::select! {
+                ended = back_up(&gate, 3) => panic!("{ended:?}"),
+                () = has_begun(number) => {}
+            }
+        }
+        tokio::select! {
+            ended = back_up(&gate, 3) => assert!(ended.unwrap_err().contains("overloaded: ")),
+            () = has_begun(KEEPERS_MAX + 1) => panic!("one more than may run"),
+        }
+        world.serves(&world.honest()).await;
+        drop(hold.take());
+        // Their places are free when they are done.
+        while let Err(words) = back_up(&gate, 3).await {
+            assert!(words.contains("overloaded: "), "{words}");
+        }
     });
 }

@@ -46,18 +46,33 @@ pub(crate) type Served = JoinHandle<capnp::Result<()>>;
 /// Runs a body with a store that holds one repo, on a clock that stands still while anything is to be done.
 pub(crate) fn paused(bounds: Bounds, body: impl AsyncFn(&World)) {
     let _alone = alone();
-    run(true, bounds, body);
+    run(true, bounds, |disk| disk, body);
 }
 
 /// As [`paused`], on the real clock: for what other threads do.
 pub(crate) fn ticking(bounds: Bounds, body: impl AsyncFn(&World)) {
     let _alone = alone();
-    run(false, bounds, body);
+    run(false, bounds, |disk| disk, body);
 }
 
-fn run(start_paused: bool, bounds: Bounds, body: impl AsyncFn(&World)) {
+/// As [`ticking`], on a disk that is something else.
+pub(crate) fn ticking_on(
+    bounds: Bounds,
+    wrap: impl FnOnce(Arc<dyn Directory>) -> Arc<dyn Directory>,
+    body: impl AsyncFn(&World),
+) {
+    let _alone = alone();
+    run(false, bounds, wrap, body);
+}
+
+fn run(
+    start_paused: bool,
+    bounds: Bounds,
+    wrap: impl FnOnce(Arc<dyn Directory>) -> Arc<dyn Directory>,
+    body: impl AsyncFn(&World),
+) {
     let folder = tempfile::tempdir().unwrap();
-    let directory: Arc<dyn Directory> = Arc::new(Fs::open(folder.path()).unwrap());
+    let directory = wrap(Arc::new(Fs::open(folder.path()).unwrap()));
     let settings = StoreSettings {
         import_memory_bytes: 1 << 20,
         ..StoreSettings::default()

@@ -37,11 +37,12 @@ impl Pushed {
 pub(super) async fn push(call: &Call, sink: backup_sink::Client) -> capnp::Result<Pushed> {
     let failed = |error| exception(&error);
     let mut push = call.push().map_err(failed)?;
-    // Held to the end: a copy keeps replaced files from being free.
-    let _place = place(call).map_err(failed)?;
+    // Held to the end, for a copy keeps replaced files from being free; and by the thread, which goes on if the call is dropped.
+    let place = place(call).map_err(failed)?;
     let store = call.store().clone();
-    let work = Work::start("carrack-backup", (), move || store.backup());
-    let backup = Arc::new(work.map_err(failed)?.outcome().await.map_err(failed)?);
+    let work = Work::start("carrack-backup", (), move || Ok((store.backup()?, place)));
+    let (backup, _place) = work.map_err(failed)?.outcome().await.map_err(failed)?;
+    let backup = Arc::new(backup);
     let mut pushed = Pushed {
         taken: backup.taken,
         ..Pushed::default()
