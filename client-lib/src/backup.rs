@@ -1,5 +1,6 @@
 //! [`Backup`]: a copy of the store on its way out.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use capnp_rpc::new_client;
@@ -33,13 +34,10 @@ pub struct Backup {
 }
 
 impl Backup {
-    pub(crate) fn new(
-        keeper: &Handle<wire::keeper::Client>,
-        has: impl Fn(&str, u64) -> bool + Send + 'static,
-    ) -> Self {
+    pub(crate) fn new(keeper: &Handle<wire::keeper::Client>, there: HashMap<String, u64>) -> Self {
         let parts = keeper.push(PARTS_QUEUED_MAX, async move |on, parts| {
             let mut request = on.backup_request();
-            request.get().set_sink(new_client(Sink { parts, has }));
+            request.get().set_sink(new_client(Sink { parts, there }));
             let response = request.send().promise.await?;
             Ok(read::backup(&response)?)
         });
@@ -62,19 +60,20 @@ impl Backup {
 }
 
 /// Passes on the parts of a copy. A call is answered when its part has room, which holds back the server.
-struct Sink<H> {
+struct Sink {
     parts: mpsc::Sender<BackupPart>,
-    has: H,
+    /// Segment files that need not come, and their lengths.
+    there: HashMap<String, u64>,
 }
 
-impl<H: Fn(&str, u64) -> bool> Sink<H> {
+impl Sink {
     async fn pass(&self, part: BackupPart) -> capnp::Result<()> {
         let left = |_| capnp::Error::disconnected("the receiver left".into());
         self.parts.send(part).await.map_err(left)
     }
 }
 
-impl<H: Fn(&str, u64) -> bool + 'static> wire::backup_sink::Server for Sink<H> {
+impl wire::backup_sink::Server for Sink {
     async fn file(
         self: Rc<Self>,
         params: wire::backup_sink::FileParams,
@@ -85,7 +84,7 @@ impl<H: Fn(&str, u64) -> bool + 'static> wire::backup_sink::Server for Sink<H> {
         let file = BackupFile {
             bytes: params.get_bytes(),
             left: params.get_left(),
-            is_skipped: (self.has)(&name, params.get_bytes()),
+            is_skipped: self.there.get(&name) == Some(&params.get_bytes()),
             name,
         };
         results.get().set_skip(file.is_skipped);

@@ -62,9 +62,10 @@ impl Keeper {
     pub fn check(&self, quick: bool) -> Check {
         Check::new(&self.0, quick)
     }
-    /// Prepares a copy of the store as of when it begins, which is with the first [`Backup::next`] or [`Backup::done`]. Of a
-    /// segment file that `has` says is there, by name and length, the bytes do not come. For the store's owner alone.
-    pub fn backup(&self, has: impl Fn(&str, u64) -> bool + Send + 'static) -> Backup {
-        Backup::new(&self.0, has)
+
+    /// Prepares a copy of the store as of when it begins, which is with the first [`Backup::next`] or [`Backup::done`]. Of
+    /// segment files that are there already, by name and length in bytes, the bytes do not come. For the store's owner alone.
+    pub fn backup(&self, there: impl IntoIterator<Item = (String, u64)>) -> Backup {
+        Backup::new(&self.0, there.into_iter().collect())
     }
 }

@@ -113,8 +113,8 @@
 //! # Threads
 //!
 //! Cap'n Proto capabilities may not leave their thread. The handles here may: each is a name for a capability
-//! that the connection's *actor* holds, a task on a thread of its own ([`Client::connect`]) or of your own
-//! ([`Client::local`]).
+//! that the connection's *actor* holds, a task on a thread of its own ([`Client::connect`]), of your own
+//! ([`Client::local`]), or of whoever answers it in the same process ([`Client::elsewhere`]).
 //!
 //! # Features
 //!

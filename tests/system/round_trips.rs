@@ -407,7 +407,7 @@ fn a_backup_is_one_round_trip_and_one_for_each_file() {
     with_store(async |store, _| {
         let line = Line::new(&store, StoreWaits::ForClient(1));
         let backup = async {
-            let mut backup = line.session.keeper().backup(|_, _| false);
+            let mut backup = line.session.keeper().backup([]);
             let mut files = 0;
             while let Some(part) = backup.next().await {
                 files += usize::from(matches!(part, BackupPart::File(_)));

@@ -94,12 +94,7 @@ async fn back_up(door: &Door, arguments: &Arguments) -> Result<BackupReport> {
         share(older, path.path())?;
     }
     let there = folder.segments()?;
-    let has = move |name: &str, bytes| {
-        there
-            .iter()
-            .any(|(n, length)| n == name && *length == bytes)
-    };
-    let mut backup = door.session().keeper().backup(has);
+    let mut backup = door.session().keeper().backup(there);
     let bar = Bar::new("backup", None);
     while let Some(part) = backup.next().await {
         match part {
