@@ -81,13 +81,13 @@ pub(super) async fn run(
 }
 
 async fn back_up(door: &Door, arguments: &Arguments) -> Result<BackupReport> {
+    let missing = missing(&arguments.folder);
     let path = DataFolder::new(&arguments.folder).prepare()?;
     let unusable = |error: io::Error| Failure::new(Code::Unavailable, error.to_string());
-    // The folder's own name must last as well.
-    let above = path.path().parent().unwrap_or(path.path());
-    File::open(above)
-        .and_then(|above| above.sync_all())
-        .map_err(unusable)?;
+    for above in parents(path.path(), missing) {
+        let above = File::open(above).and_then(|above| above.sync_all());
+        above.map_err(unusable)?;
+    }
     let directory = Fs::open(path.path()).map_err(unusable)?;
     let mut folder = BackupFolder::open(Arc::new(directory))?;
     if let Some(older) = &arguments.reuse {
@@ -118,6 +118,18 @@ async fn back_up(door: &Door, arguments: &Arguments) -> Result<BackupReport> {
     Ok(report)
 }
 
+/// Returns how many folders of a path are not there, from the last one up.
+fn missing(folder: &Path) -> usize {
+    let levels = folder.ancestors();
+    let is_missing = |level: &&Path| !level.as_os_str().is_empty() && !level.exists();
+    levels.take_while(is_missing).count()
+}
+
+/// Returns the folders that hold the names of a folder and of those above it that were made with it: these must last as well.
+fn parents(folder: &Path, made: usize) -> impl Iterator<Item = &Path> {
+    folder.ancestors().skip(1).take(made.max(1))
+}
+
 /// Gives the segment files of one folder a name in another as well. They never change, so nobody notices.
 fn share(from: &Path, to: &Path) -> Result {
     let cannot = |error: io::Error| {
@@ -145,4 +157,28 @@ fn share(from: &Path, to: &Path) -> Result {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_that_is_made_is_made_durable_up_to_the_first_that_was_there() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path().canonicalize().unwrap();
+        let parents = |folder: &Path| {
+            let parents = parents(folder, missing(folder));
+            parents.map(Path::to_owned).collect::<Vec<_>>()
+        };
+        let deep = base.join("a/b/c");
+        let levels = [base.join("a/b"), base.join("a"), base.clone()];
+        assert_eq!(parents(&deep), levels);
+        fs::create_dir(base.join("a")).unwrap();
+        assert_eq!(parents(&deep), levels[..2]);
+        fs::create_dir_all(&deep).unwrap();
+        // Nobody knows whether it was made just now, by a backup that failed.
+        assert_eq!(parents(&deep), levels[..1]);
+        assert_eq!(missing(Path::new("no-such-folder/x")), 2);
+    }
 }
