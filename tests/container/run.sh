@@ -36,7 +36,7 @@ is() {
     [ "$2" = "$3" ] || { echo "$1 is $2, not $3" >&2; exit 1; }
 }
 is 'the user' "$(configured '{{.Docker.Config.User}}')" carrack
-is 'the volume' "$(configured '{{.Docker.Config.Volumes}}')" 'map[/data:{}]'
+is 'the volumes' "$(configured '{{.Docker.Config.Volumes}}')" 'map[/data:{} /data-copies:{}]'
 is 'the command' "$(configured '{{.Docker.Config.Cmd}}')" '[carrack-mcp --http 0.0.0.0:8080 --allowed-host localhost]'
 
 # The data is in the container's own volume, as new as any: it takes owner and mode from the image.
@@ -46,7 +46,9 @@ within() {
         --volume "$root/mcp-gateway/sample:/cars:ro" "$container" -- "$@"
 }
 is 'who runs' "$(within id -u)" 10001
-is 'the mode of /data' "$(within stat -c '%a %U' /data)" '700 carrack'
+for folder in /data /data-copies; do
+    is "the mode of $folder" "$(within stat -c '%a %U' "$folder")" '700 carrack'
+done
 within carrack --version
 within carrack-mcp demo --data /tmp/demo >"$work/demo"
 grep -q '"mcpServers"' "$work/demo"
