@@ -176,14 +176,26 @@ pub const IO_BUFFER_BYTES: usize = 64 * KIB;
 /// Bytes of answers and of our own calls that wait for one peer to take them; beyond it nothing more is read from it. A
 /// message that is made in many parts takes up to twice its bytes of memory.
 pub const REPLY_BYTES_MAX: usize = 8 * MIB;
-/// The same of all connections together; beyond it each connection has [`REPLY_BYTES_MIN`]: 32 that take nothing fill it,
-/// for [`WRITE_SECONDS_MAX`] seconds.
+/// The same of all connections together, with what is set aside for answers that are being made; 32 connections that
+/// take nothing fill it, for [`WRITE_SECONDS_MAX`] seconds. It is looked at before each answer, so each worker may go
+/// over it by one. Beyond it a connection has what [`REPLY_BYTES_BEYOND`] says.
 pub const REPLY_BYTES_TOTAL: usize = 256 * MIB;
-/// Bytes that may wait for a peer however much waits for others, and one answer of the pool's beside them: a page of a
-/// listing. Of [`CONNECTIONS_MAX`] these are 64 MiB, and 512 MiB if all of them ask for the longest pages.
+/// Bytes that may wait for a peer however much waits for others.
 pub const REPLY_BYTES_MIN: usize = IO_BUFFER_BYTES;
-const _: () = assert!(REPLY_BYTES_MIN < REPLY_BYTES_MAX && REPLY_BYTES_MAX < REPLY_BYTES_TOTAL);
-const _: () = assert!(CONNECTIONS_MAX * (REPLY_BYTES_MIN + LIST_BYTES_MAX) <= 576 * MIB);
+/// Bytes that are set aside for an answer while it is made: as many as a page of a listing takes whose last record is no
+/// longer than [`REPLY_BYTES_MIN`]. A longer answer counts as what it is, and there is none beyond the total.
+pub const ANSWER_BYTES: usize = MIB;
+const _: () = assert!(
+    LIST_BYTES_MAX + LIST_RECORDS_MAX as usize * RECORD_FRAME_BYTES_MAX + REPLY_BYTES_MIN
+        <= ANSWER_BYTES
+);
+/// Bytes that a connection comes to at the most however much waits for others: what may wait, then one chunk of a stream or
+/// one answer that is made at once and is no longer, and beside them one answer for which bytes are set aside. Answers of
+/// few words to calls that were held count as less than the calls did. If all of [`CONNECTIONS_MAX`] do their worst
+/// these are 1.3 GiB.
+pub const REPLY_BYTES_BEYOND: usize = REPLY_BYTES_MIN + CHUNK_BYTES_MAX + ANSWER_BYTES;
+const _: () = assert!(REPLY_BYTES_BEYOND < REPLY_BYTES_MAX && REPLY_BYTES_MAX < REPLY_BYTES_TOTAL);
+const _: () = assert!(CONNECTIONS_MAX * REPLY_BYTES_BEYOND <= 1_344 * MIB);
 /// Bytes of one connection's messages that came in and are not processed; beyond it nothing more is read from it. One
 /// upload has its window and a chunk under way, so it never meets this.
 pub const INCOMING_BYTES_MAX: usize = 8 * MIB;
@@ -224,10 +236,10 @@ pub const EMBARGOES_MAX: u32 = 1_024;
 pub const OBJECTS_MAX: u32 = 65_536;
 /// Calls of one session that may be under way.
 pub const CALLS_MAX: u32 = 1_024;
-/// Jobs that one connection has among the pool's at a time: enough to keep that many cores busy. Each may hold an answer
-/// that its connection has no room for yet: 4 MiB, of pages as long as they get.
+/// Jobs that one connection has among the pool's at a time: enough to keep that many cores busy. What is set aside for
+/// their answers is no more than may wait for its peer.
 pub const LANE_JOBS_MAX: usize = 8;
-const _: () = assert!(LANE_JOBS_MAX * LIST_BYTES_MAX <= 4 * MIB);
+const _: () = assert!(LANE_JOBS_MAX * ANSWER_BYTES <= REPLY_BYTES_MAX);
 /// Calls of one connection that wait for their turn in the pool; those of one session are fewer.
 pub const LANE_CALLS_MAX: u32 = CALLS_MAX;
 /// Records a page of a listing holds when the caller names no limit.
@@ -236,6 +248,8 @@ pub const LIST_RECORDS_DEFAULT: u32 = 100;
 pub const LIST_RECORDS_MAX: u32 = 1_000;
 /// Bytes, as they are on the wire, after which a page of a listing ends; the record that crosses it is still in.
 pub const LIST_BYTES_MAX: usize = 512 * KIB;
+/// What a record of a page takes beside its own bytes at the most: its struct and pointers, its CID, its collection.
+pub const RECORD_FRAME_BYTES_MAX: usize = crate::names::NSID_BYTES_MAX + 128;
 /// Most nodes in one [`Value`](crate::Value) on the wire. A larger record is read as DAG-CBOR.
 pub const VALUE_NODES_MAX: usize = 65_536;
 // A page's last record may be the largest. A node takes 16 bytes; its text a pointer and padding, 16 more; the texts

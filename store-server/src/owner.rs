@@ -21,6 +21,7 @@ use carrack_segment::{Directory, Fs};
 
 use crate::clock::SystemClock;
 use crate::error::{Error, Result};
+use crate::rpc::Bounds;
 use crate::server::{Listen, Server, TlsFiles, wait_until};
 use crate::settings::StoreSettings;
 use crate::store::{CONFIG, LOCK, Store};
@@ -52,6 +53,8 @@ pub struct Settings {
     pub insecure: bool,
     /// Threads that serve connections, and as many that hash for them.
     pub workers: usize,
+    /// How much connections may take.
+    pub bounds: Bounds,
     /// What is chosen about the store.
     pub store: StoreSettings,
 }
@@ -64,6 +67,7 @@ impl Default for Settings {
             tls: None,
             insecure: false,
             workers: 1,
+            bounds: Bounds::default(),
             store: StoreSettings::default(),
         }
     }
@@ -162,7 +166,7 @@ impl Owner {
         let listen = settings.listen(folder.bind_socket()?)?;
         let mut sockets: Vec<PathBuf> = listen.unix.iter().map(|(path, _)| path.clone()).collect();
         sockets.push(folder.0.join(SOCKET));
-        let server = Server::start(&store, listen, settings.workers)?;
+        let server = Server::start(&store, listen, settings.workers, settings.bounds.clone())?;
         store.start_background()?;
         Ok(Self {
             server,

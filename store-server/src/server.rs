@@ -71,14 +71,19 @@ impl Server {
     ///
     /// # Errors
     /// If an address cannot be bound or may not be served as it was asked for, or no thread can be started.
-    pub(crate) fn start(store: &Store, listen: Listen, workers: usize) -> Result<Self> {
+    pub(crate) fn start(
+        store: &Store,
+        listen: Listen,
+        workers: usize,
+        bounds: rpc::Bounds,
+    ) -> Result<Self> {
         let Listening {
             bound,
             addresses,
             certificate,
         } = listen.bind()?;
         let (stage, stages) = watch::channel(Stage::Serving);
-        let service = rpc::Service::new(store.clone(), rpc::Bounds::default());
+        let service = rpc::Service::new(store.clone(), bounds);
         let pool = Pool::start(workers).map_err(not_started)?;
         let workers = (0..workers.max(1))
             .map(|number| Worker::start(number, service.clone(), pool.lanes(), stages.clone()))

@@ -2,9 +2,9 @@
 
 use carrack_client::{Address, Client, PageRequest, Range, Want};
 use carrack_schema::limits::{
-    CALL_COST_BYTES, CHUNK_BYTES_MAX, IMPORTS_MAX, INCOMING_BYTES_MAX, INCOMING_BYTES_MIN,
-    IO_BUFFER_BYTES, LANE_JOBS_MAX, LIST_BYTES_MAX, PAUSE_SECONDS_MAX, REPLY_BYTES_MAX,
-    REPLY_BYTES_MIN, SERVER_MESSAGE_WORDS_MAX, WRITE_SECONDS_MAX,
+    ANSWER_BYTES, CALL_COST_BYTES, CHUNK_BYTES_MAX, IMPORTS_MAX, INCOMING_BYTES_MAX,
+    INCOMING_BYTES_MIN, IO_BUFFER_BYTES, LANE_JOBS_MAX, LIST_BYTES_MAX, PAUSE_SECONDS_MAX,
+    REPLY_BYTES_MAX, REPLY_BYTES_MIN, SERVER_MESSAGE_WORDS_MAX, WRITE_SECONDS_MAX,
 };
 use carrack_schema::wire::store_capnp as wire;
 use carrack_store::rpc::Bounds;
@@ -189,8 +189,82 @@ fn answers_of_the_pool_that_nobody_reads_are_bounded() {
             repo.collections().await.unwrap().unwrap();
         }
     });
-    heap.assert_peak(2 * (REPLY_BYTES_MAX + LANE_JOBS_MAX * LIST_BYTES_MAX) + 4 * MIB);
+    heap.assert_peak(2 * (REPLY_BYTES_MAX + ANSWER_BYTES) + 4 * MIB);
     drop(peer);
+    owner.shutdown();
+}
+
+#[test]
+fn answers_of_the_pool_that_many_do_not_read_are_bounded_together() {
+    use std::io::Write;
+    const PEERS: usize = 96;
+    /// A page of this repo takes less.
+    const PAGE_BYTES: usize = 160 << 10;
+    const TOTAL: usize = 4 * MIB;
+    const WORKERS: usize = 2;
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        workers: WORKERS,
+        bounds: Bounds {
+            reply_bytes_total: TOTAL,
+            ..Bounds::default()
+        },
+        ..Settings::default()
+    };
+    let owner = Owner::start(&DataFolder::new(folder.path()), &settings).unwrap();
+    let [Address::Unix(socket)] = owner.addresses() else {
+        panic!("one socket");
+    };
+    let repo = RepoSpec {
+        records: 1_000,
+        seed: 83,
+        ..RepoSpec::default()
+    }
+    .build();
+    owner
+        .store()
+        .import(&repo.car(Order::Pds)[..], &ImportRequest::default(), |_| ())
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let heap = Heap::measure();
+    // As many calls each as the pool takes of one connection: all answers would be 100 MiB.
+    let mut calls = open_repo(repo.did.as_str());
+    for question in (100..).take(LANE_JOBS_MAX) {
+        calls.extend(list(question));
+    }
+    let peers: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let mut peer = std::os::unix::net::UnixStream::connect(socket).unwrap();
+            peer.write_all(&calls).unwrap();
+            peer
+        })
+        .collect();
+    runtime.block_on(async {
+        // One on each worker. The lanes take turns, so by the end the pool has had one for each of the calls.
+        for _ in 0..WORKERS {
+            let client = Client::connect(&owner.addresses()[0]).await.unwrap();
+            let listing = client
+                .login("")
+                .store()
+                .repo(repo.did.as_str())
+                .list(Range::default(), Want::default());
+            for _ in 0..2 * LANE_JOBS_MAX {
+                let page = PageRequest {
+                    limit: 1_000,
+                    ..PageRequest::default()
+                };
+                let page = listing.page(page).await.unwrap().unwrap();
+                assert_eq!(page.records.len(), 1_000);
+            }
+        }
+    });
+    let each = REPLY_BYTES_MIN + PAGE_BYTES;
+    heap.assert_peak(2 * (TOTAL + WORKERS * ANSWER_BYTES + PEERS * each) + 4 * MIB);
+    drop(peers);
     owner.shutdown();
 }
 

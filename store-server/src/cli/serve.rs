@@ -14,6 +14,7 @@ use super::output::Output;
 use super::store_options::StoreOptions;
 use super::{Failure, Result};
 use crate::owner::{DataFolder, Owner, Settings};
+use crate::rpc::Bounds;
 use crate::server::TlsFiles;
 
 #[derive(Args)]
@@ -167,6 +168,7 @@ fn settings(folder: &DataFolder, arguments: Arguments) -> Result<Settings> {
         )?,
         insecure: insecure || config.insecure,
         workers: arguments.workers.or(config.workers).unwrap_or_else(cores),
+        bounds: Bounds::default(),
         // The flags hold what the environment says where they are not given.
         store: arguments.store.or(config.store()).settings(),
     })

@@ -279,7 +279,7 @@ impl Plan {
         self.answer
     }
 
-    pub(super) fn budget(&self) -> Budget {
+    pub(crate) fn budget(&self) -> Budget {
         self.budget
     }
 }

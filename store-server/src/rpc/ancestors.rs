@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use carrack_schema::limits::{ANCESTORS_DEFAULT, ANCESTORS_MAX, LIST_BYTES_MAX};
+use carrack_schema::limits::{
+    ANCESTORS_DEFAULT, ANCESTORS_MAX, LIST_BYTES_MAX, RECORD_FRAME_BYTES_MAX,
+};
 use carrack_schema::names::RecordUri;
 use carrack_schema::wire::store_capnp::{ancestors, store};
 use carrack_schema::{Code, Did, RecordPath};
@@ -30,6 +32,10 @@ struct Chain {
     bytes: usize,
 }
 
+/// What a post takes on the wire beside its record and its repo's DID at the most: its collection, its CID, a commit,
+/// times.
+const NODE_FRAME_BYTES: usize = RECORD_FRAME_BYTES_MAX + 256;
+
 /// Answers with what a post answers, up to a limit of records or of bytes, whichever comes first.
 pub(super) async fn answer(
     caller: &Caller,
@@ -41,7 +47,9 @@ pub(super) async fn answer(
     // What it asks for was copied out of it.
     drop(params);
     let (authority, store) = (call.authority().clone(), call.store().clone());
-    let chain = call.work(move || request.find(&authority, &store)).await?;
+    let find = move || request.find(&authority, &store);
+    let (chain, mut answering) = call.make(find).await?;
+    answering.grow_to(chain.bytes_with_frames())?;
     call.charge(chain.bytes)?;
     chain.write(wire.reborrow());
     Ok(())
@@ -93,6 +101,15 @@ impl Request {
 }
 
 impl Chain {
+    /// Returns how many bytes it takes on the wire at the most.
+    fn bytes_with_frames(&self) -> usize {
+        let dids = self
+            .nodes
+            .iter()
+            .map(|(repo, _)| repo.summary().did.as_str().len());
+        self.bytes + dids.map(|did| did + NODE_FRAME_BYTES).sum::<usize>()
+    }
+
     fn write(&self, mut wire: ancestors::Builder<'_>) {
         let mut nodes = wire.reborrow().init_nodes(view::count(self.nodes.len()));
         for (i, (repo, record)) in (0..).zip(&self.nodes) {

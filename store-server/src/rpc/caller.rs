@@ -8,7 +8,7 @@ use std::rc::Rc;
 use carrack_schema::names::RepoName;
 use carrack_schema::{Code, Did, Nsid};
 
-use super::connection::{Calls, Connection, Permit};
+use super::connection::{Answering, Calls, Connection, Permit};
 use super::error::exception;
 use super::push::Push;
 use crate::auth::audit::{Audit, Deed};
@@ -396,26 +396,57 @@ impl Call {
         self.session.connection.answered(answer).await
     }
 
-    /// Does work that takes long on the pool's threads, in which connections take turns. `work` owns what it needs, and
-    /// what it made is written into the answer afterwards: a message may not leave its thread. Nothing is begun while the
-    /// peer does not read: calls that came in together would else pile their answers up.
+    /// Does work that takes long on the pool's threads, in which connections take turns. `work` owns what it needs.
     ///
     /// # Errors
-    /// As `work`; `revoked` or `expired`, as [`while_allowed`](Self::while_allowed); `overloaded` if too many calls of
-    /// the connection wait.
+    /// As [`make`](Self::make).
     pub(super) async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> capnp::Result<T> {
+        self.make(work).await.map(|(done, _answering)| done)
+    }
+
+    /// As [`work`](Self::work), for what is much of an answer. It is written afterwards, because a message may not leave
+    /// its thread; what is set aside for it is to be held until then. Nothing is begun while the peer does not read: calls
+    /// that came in together would else pile their answers up.
+    ///
+    /// # Errors
+    /// As `work`; `revoked` or `expired`, as [`while_allowed`](Self::while_allowed); `overloaded` if too many calls of
+    /// the connection wait.
+    pub(super) async fn make<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> capnp::Result<(T, Answering)> {
         let session = &self.session;
-        let done = async {
+        let made = async {
             let turn = session.lane.turn().await?;
-            let _answering = session.connection.room_to_answer().await;
-            turn.run(work).await
+            let answering = session.connection.room_to_answer(0).await?;
+            Ok((turn.run(work).await?, answering))
         };
         // Boxed for the sake of calls that are done with at once: the futures of their methods stay small.
-        let done = async { done.await.map_err(|error| exception(&error)) };
-        Box::pin(self.while_allowed(done)).await
+        let made = async { made.await.map_err(|error: Error| exception(&error)) };
+        Box::pin(self.while_allowed(made)).await
+    }
+
+    /// Waits for room for an answer of so many bytes, as a rule not at all. It is to be held until that is written.
+    ///
+    /// # Errors
+    /// As [`Connection::room_to_answer`]; `revoked` or `expired`.
+    pub(super) async fn room_for(&self, bytes: usize) -> capnp::Result<Option<Answering>> {
+        let connection = &self.session.connection;
+        if connection.has_room_at_once(bytes) {
+            return Ok(None);
+        }
+        let room = async {
+            let room = connection.room_to_answer(bytes).await;
+            room.map_err(|error| exception(&error))
+        };
+        Box::pin(self.while_allowed(room)).await.map(Some)
+    }
+
+    pub(super) fn connection(&self) -> &Rc<Connection> {
+        &self.session.connection
     }
 
     pub(super) fn store(&self) -> &Store {

@@ -3,9 +3,11 @@
 //!
 //! Two counts hold reading back. *Queued* are bytes that wait for the peer to take them: while they are over their bound
 //! nothing is read, because whoever asks without reading the answers would pile them up here. A peer that reads brings
-//! them down; one that takes nothing for a while is closed by the writer's deadline. *Unprocessed* are the bytes of
-//! messages that came in and are still held, by calls under way or by calls that wait for those. While they are over
-//! their bound nothing is read either, which the peer's kernel tells its writer.
+//! them down; one that takes nothing for a while is closed by the writer's deadline. For an answer that takes long to make,
+//! bytes are set aside before it is begun ([`Answering`]), and none is begun without room: so calls that came in together
+//! do not pile theirs up either. *Unprocessed* are the bytes of messages that came in and are still held, by calls under
+//! way or by calls that wait for those. While they are over their bound nothing is read either, which the peer's kernel
+//! tells its writer.
 //!
 //! Both are bounded over all connections of a server too ([`Totals`]). While a total is over its bound, a connection has
 //! the little that each may have whatever others do: so nobody waits for another's peer to read, and who hoards is held
@@ -25,7 +27,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use carrack_schema::Code;
 use carrack_schema::limits::{
-    CALL_COST_BYTES, INCOMING_BYTES_MIN, REPLY_BYTES_MIN, REPLY_COST_BYTES, WATCHES_MAX,
+    ANSWER_BYTES, CALL_COST_BYTES, CHUNK_BYTES_MAX, INCOMING_BYTES_MIN, REPLY_BYTES_MIN,
+    REPLY_COST_BYTES, WATCHES_MAX,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -50,8 +53,8 @@ pub(super) struct Connection {
     watches: Permits,
     pushes: Permits,
     queued: Cell<usize>,
-    /// Answers that are being made elsewhere.
-    answering: Cell<u32>,
+    /// Bytes that are set aside for answers that are being made.
+    set_aside: Cell<usize>,
     unprocessed: Cell<usize>,
     /// Messages that were done with; a pause in which this stands still does not end by itself.
     done_with: Cell<u64>,
@@ -65,6 +68,7 @@ pub(super) struct Connection {
 /// What all connections of a server hold together.
 #[derive(Debug)]
 pub(super) struct Totals {
+    /// What is queued or set aside.
     queued: Total,
     unprocessed: Total,
 }
@@ -90,7 +94,7 @@ impl Connection {
             began: Instant::now(),
             is_logged_in: Cell::new(false),
             queued: Cell::new(0),
-            answering: Cell::new(0),
+            set_aside: Cell::new(0),
             unprocessed: Cell::new(0),
             done_with: Cell::new(0),
             is_refusing: Cell::new(false),
@@ -233,9 +237,12 @@ pub(super) struct Queued {
     bytes: usize,
 }
 
-/// An answer that is being made elsewhere, until it is there.
+/// Bytes that are set aside for an answer. Whoever makes it holds them until it is queued.
 #[derive(Debug)]
-pub(super) struct Answering(Rc<Connection>);
+pub(super) struct Answering {
+    connection: Rc<Connection>,
+    bytes: usize,
+}
 
 /// Bytes of a message that came in, counted until it is dropped.
 #[derive(Debug)]
@@ -284,15 +291,42 @@ impl Connection {
 
     pub(super) fn has_room_to_write(&self) -> bool {
         let queued = self.queued.get();
-        let has_little = queued <= REPLY_BYTES_MIN && self.answering.get() == 0;
-        queued <= self.bounds.reply_bytes && (has_little || !self.totals.queued.is_over())
+        queued <= self.bounds.reply_bytes
+            && (queued <= REPLY_BYTES_MIN || !self.totals.queued.is_over())
     }
 
-    /// As [`room_to_write`](Self::room_to_write), for an answer that is made elsewhere and not counted until then.
-    pub(super) async fn room_to_answer(self: &Rc<Self>) -> Answering {
-        self.room_to_write().await;
-        self.answering.set(self.answering.get() + 1);
-        Answering(self.clone())
+    /// Says whether an answer of so many bytes may be written now with nothing set aside for it.
+    pub(super) fn has_room_at_once(&self, bytes: usize) -> bool {
+        self.has_room_to_write() && (bytes <= CHUNK_BYTES_MAX || !self.totals.queued.is_over())
+    }
+
+    /// Says whether so many bytes may be set aside: while the total is over, for one answer at a time.
+    fn has_room_to_answer(&self, bytes: usize) -> bool {
+        let (queued, set_aside) = (self.queued.get(), self.set_aside.get());
+        let has_little = queued <= REPLY_BYTES_MIN && set_aside == 0 && bytes <= ANSWER_BYTES;
+        let has_own = queued + set_aside <= self.bounds.reply_bytes;
+        has_little || (has_own && !self.totals.queued.is_over())
+    }
+
+    /// Sets bytes aside for an answer, once there is room: [`ANSWER_BYTES`], or more if it is known to be longer.
+    ///
+    /// # Errors
+    /// `overloaded` if it is longer, which no connection may have whatever others do, and there is no room for a while.
+    pub(super) async fn room_to_answer(self: &Rc<Self>, bytes: usize) -> Result<Answering> {
+        let bytes = bytes.max(ANSWER_BYTES);
+        let room = self.until(&self.totals.queued, || self.has_room_to_answer(bytes));
+        if bytes == ANSWER_BYTES {
+            room.await;
+        } else {
+            let in_time = tokio::time::timeout(self.bounds.pause_time, room).await;
+            in_time.map_err(|_| lacks_room(bytes))?;
+        }
+        let mut answering = Answering {
+            connection: self.clone(),
+            bytes: 0,
+        };
+        answering.add(bytes);
+        Ok(answering)
     }
 
     /// Waits until something is so that may become so when bytes of this connection or of all fall.
@@ -401,11 +435,52 @@ impl Total {
     }
 }
 
+impl Answering {
+    fn add(&mut self, bytes: usize) {
+        let connection = &self.connection;
+        self.bytes += bytes;
+        connection.set_aside.set(connection.set_aside.get() + bytes);
+        connection.totals.queued.add(bytes);
+    }
+
+    /// Sets more aside for an answer that was made and is longer than was known.
+    ///
+    /// # Errors
+    /// `overloaded` if there is no room now: the answer is there, so to wait would be to keep it.
+    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<()> {
+        if bytes <= self.bytes {
+            return Ok(());
+        }
+        if self.connection.totals.queued.is_over() {
+            return Err(lacks_room(bytes));
+        }
+        self.add(bytes - self.bytes);
+        Ok(())
+    }
+}
+
+fn lacks_room(bytes: usize) -> Error {
+    let words = format!(
+        "an answer of {bytes} bytes is too long while this server's others wait to be read; try \
+         again later, or ask for less"
+    );
+    Error::new(Code::Overloaded, words)
+}
+
 impl Drop for Answering {
     fn drop(&mut self) {
-        let Self(connection) = self;
-        connection.answering.set(connection.answering.get() - 1);
+        let connection = &self.connection;
+        let set_aside = connection.set_aside.get() - self.bytes;
+        connection.set_aside.set(set_aside);
+        connection.totals.queued.subtract(self.bytes);
         connection.fell.notify_waiters();
+    }
+}
+
+impl Queued {
+    /// Counts what another counted too.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
     }
 }
 
@@ -492,11 +567,17 @@ mod tests {
         assert!(!hoarder.has_room_to_write(), "beyond it");
         let mut room = Box::pin(hoarder.room_to_write());
         assert!(room.as_mut().now_or_never().is_none());
-        // The other has as much as each may, and an answer that is being made elsewhere beside it.
+        // The other has as much as each may, and an answer that is being made beside it.
         let rest = other.queue(REPLY_BYTES_MIN - 2 * REPLY_COST_BYTES);
-        let first = other.room_to_answer().now_or_never();
-        assert!(first.is_some(), "at the limit");
-        let mut second = Box::pin(other.room_to_answer());
+        assert!(other.has_room_at_once(CHUNK_BYTES_MAX), "at the limit");
+        assert!(!other.has_room_at_once(CHUNK_BYTES_MAX + 1), "beyond it");
+        assert!(!other.has_room_to_answer(ANSWER_BYTES + 1), "beyond it");
+        let mut first = other.room_to_answer(0).now_or_never().unwrap().unwrap();
+        assert!(first.grow_to(ANSWER_BYTES).is_ok(), "at the limit");
+        let error = first.grow_to(ANSWER_BYTES + 1).unwrap_err();
+        assert_eq!(error.code(), Code::Overloaded, "beyond it");
+        assert!(other.has_room_to_write(), "while it is made");
+        let mut second = Box::pin(other.room_to_answer(0));
         assert!(second.as_mut().now_or_never().is_none(), "one at a time");
         drop(first);
         drop(second.now_or_never().expect("the first is made"));
@@ -504,5 +585,42 @@ mod tests {
         assert!(!other.has_room_to_write(), "beyond it");
         drop((more, small, rest));
         assert!(room.now_or_never().is_some(), "it hears that others fell");
+    }
+
+    #[test]
+    fn what_is_being_made_counts_as_if_it_waited() {
+        const MOST: usize = 4 * ANSWER_BYTES;
+        let bounds = Arc::new(Bounds {
+            reply_bytes_total: MOST,
+            ..Bounds::default()
+        });
+        let totals = Arc::new(Totals::new(&bounds));
+        let connect = || Connection::new(bounds.clone(), totals.clone());
+        let (one, other) = (connect(), connect());
+        let begin = |connection: &Rc<Connection>| connection.room_to_answer(0).now_or_never();
+        let mut made: Vec<_> = (0..5).map(|_| begin(&one).expect("at the limit")).collect();
+        assert!(begin(&one).is_none(), "beyond it");
+        // Others have one each.
+        let last = begin(&other).expect("it has none");
+        assert!(begin(&other).is_none(), "one at a time");
+        drop(last);
+        made.pop();
+        let more = begin(&other);
+        assert!(more.is_some() && begin(&one).is_none());
+        drop((more, made));
+        assert_eq!(totals.queued.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(one.set_aside.get() + other.set_aside.get(), 0);
+    }
+
+    #[test]
+    fn a_connection_has_no_more_made_than_may_wait_for_it() {
+        let bounds = Arc::new(Bounds {
+            reply_bytes: 2 * ANSWER_BYTES,
+            ..Bounds::default()
+        });
+        let connection = Connection::new(bounds.clone(), Arc::new(Totals::new(&bounds)));
+        let begin = || connection.room_to_answer(0).now_or_never();
+        let _made: Vec<_> = (0..3).map(|_| begin().expect("at the limit")).collect();
+        assert!(begin().is_none(), "beyond it");
     }
 }

@@ -9,11 +9,13 @@ use std::sync::atomic::Ordering;
 
 use capnp_rpc::new_client;
 use carrack_schema::Code;
-use carrack_schema::limits::{LIST_BYTES_MAX, LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX};
+use carrack_schema::limits::{
+    LIST_BYTES_MAX, LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX, RECORD_FRAME_BYTES_MAX,
+};
 use carrack_schema::wire::grant_capnp::{grant, grant_info, grants, usage as wire_usage};
 
 use super::caller::{Call, Caller};
-use super::error::{answer, exception};
+use super::error::{answer, answer_async, exception};
 use super::gate::Session;
 use super::view;
 use crate::auth::grant::{Grant, GrantId, Usage};
@@ -69,7 +71,7 @@ impl grants::Server for GrantsObject {
         params: grants::ListParams,
         mut results: grants::ListResults,
     ) -> capnp::Result<()> {
-        answer(|| {
+        answer_async(async {
             let call = self.caller.begin(Operation::Grant)?;
             let params = params.get()?;
             let after = match params.get_after()?.to_str()? {
@@ -92,6 +94,9 @@ impl grants::Server for GrantsObject {
             let fitting = fitting.count();
             more |= fitting < grants.len();
             grants.truncate(fitting);
+            let _answering = call
+                .room_for(bytes + grants.len() * RECORD_FRAME_BYTES_MAX)
+                .await?;
             let mut results = results.get();
             results.set_more(more);
             let mut list = results.init_grants(view::count(grants.len()));
@@ -100,6 +105,7 @@ impl grants::Server for GrantsObject {
             }
             Ok(())
         })
+        .await
     }
 
     async fn grant(

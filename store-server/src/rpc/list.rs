@@ -6,6 +6,7 @@ use std::sync::Arc;
 use carrack_repack::head::rev_text;
 use carrack_schema::limits::{
     CURSOR_BYTES_MAX, LIST_BYTES_MAX, LIST_RECORDS_DEFAULT, LIST_RECORDS_MAX, MST_KEY_BYTES_MAX,
+    RECORD_FRAME_BYTES_MAX,
 };
 use carrack_schema::wire::record_capnp::{self, record_data};
 use carrack_schema::wire::store_capnp::{Absent, list_result, page_request, range};
@@ -135,10 +136,17 @@ pub(super) async fn answer(
     if let Some(repo) = listing.at_hand()?
         && let Some(listed) = listing.page_at_once(&repo)?
     {
+        let bytes = listed
+            .as_ref()
+            .map_or(0, |listed| listed.page.bytes_with_frames());
+        let _answering = call.room_for(bytes).await?;
         return Ok(write(&call, &listing.request, listed, results)?);
     }
     let work = move || Ok((listing.read()?, listing.request));
-    let (listed, request) = call.work(work).await?;
+    let ((listed, request), mut answering) = call.make(work).await?;
+    if let Ok(listed) = &listed {
+        answering.grow_to(listed.page.bytes_with_frames())?;
+    }
     Ok(write(&call, &request, listed, results)?)
 }
 
@@ -348,6 +356,11 @@ impl<'a> Page<'a> {
 
     pub(super) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// Returns how many bytes it takes on the wire at the most.
+    pub(super) fn bytes_with_frames(&self) -> usize {
+        self.bytes + self.len() * RECORD_FRAME_BYTES_MAX
     }
 
     /// Lets go of where the records are stored.

@@ -40,7 +40,7 @@ impl Push {
         })
     }
 
-    /// Sends a write of so many bytes, and waits until there is room for another.
+    /// Sends a write of so many bytes, and waits until the sink's window has room for another.
     ///
     /// # Errors
     /// What the sink answers to any write, or `unavailable` if it answers nothing.
@@ -49,6 +49,21 @@ impl Push {
         request: StreamingRequest<P>,
         bytes: usize,
     ) -> capnp::Result<()> {
+        self.send(request, bytes).await?;
+        self.window().await
+    }
+
+    /// Sends a write of so many bytes once it has room among what waits for this peer.
+    ///
+    /// # Errors
+    /// What the sink answers to any write.
+    pub(super) async fn send<P>(
+        &mut self,
+        request: StreamingRequest<P>,
+        bytes: usize,
+    ) -> capnp::Result<()> {
+        // Not afterwards: pushes side by side would each send one first.
+        self.connection.room_to_write().await;
         let sent = request.hook.send().promise;
         self.bytes = self.bytes.saturating_add(bytes);
         self.waiting.push(Box::pin(async move {
@@ -58,11 +73,17 @@ impl Push {
         while let Some(Some(acknowledged)) = self.waiting.next().now_or_never() {
             self.bytes = self.bytes.saturating_sub(acknowledged?);
         }
+        Ok(())
+    }
+
+    /// Waits until the sink's window has room for another write.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(super) async fn window(&mut self) -> capnp::Result<()> {
         while self.bytes > STREAM_WINDOW_BYTES {
             self.acknowledged().await?;
         }
-        // What else waits for this peer counts too.
-        self.connection.room_to_write().await;
         Ok(())
     }
 

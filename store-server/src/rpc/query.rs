@@ -14,6 +14,7 @@ use carrack_schema::wire::store_capnp::Absent;
 use carrack_schema::{AtUri, Did, Value};
 
 use super::caller::Call;
+use super::connection::Answering;
 use super::error::{Failure, exception};
 use super::thread::Work;
 use super::view;
@@ -224,10 +225,13 @@ fn read_want(wire: want::Reader<'_>) -> Result<Want, Flaw> {
     })
 }
 
-/// Runs a plan and charges for its answer.
-pub(super) async fn run(call: &Call, plan: Plan) -> capnp::Result<Answer> {
+/// Runs a plan and charges for its answer; what is set aside for that is to be held until it is written.
+pub(super) async fn run(call: &Call, plan: Plan) -> capnp::Result<(Answer, Answering)> {
     let places = call.store().inner().queries.clone();
     let running = async {
+        let bytes = plan.budget().bytes as usize;
+        let answering = call.connection().room_to_answer(bytes).await;
+        let answering = answering.map_err(|error| exception(&error))?;
         let closed = |_| capnp::Error::failed("the store is shutting down".into());
         let place = places.acquire_owned().await.map_err(closed)?;
         let (store, scope) = (call.store().clone(), call.authority().clone());
@@ -236,12 +240,13 @@ pub(super) async fn run(call: &Call, plan: Plan) -> capnp::Result<Answer> {
         let query = move || Store::query(&store, &plan, &scope, &stop);
         let work = Work::start("carrack-query", place, query);
         let outcome = async { work?.outcome().await };
-        outcome.await.map_err(|error| exception(&error))
+        let answer = outcome.await.map_err(|error| exception(&error))?;
+        Ok((answer, answering))
     };
-    let answer = call.while_allowed(running).await?;
+    let (answer, answering) = call.while_allowed(running).await?;
     call.charge(answer.bytes)
         .map_err(|error| exception(&error))?;
-    Ok(answer)
+    Ok((answer, answering))
 }
 
 /// Tells a thread to stop.

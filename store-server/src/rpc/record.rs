@@ -7,6 +7,7 @@ use carrack_schema::wire::record_capnp::want;
 use carrack_schema::wire::store_capnp::{Absent, read_result, record_cap};
 
 use super::caller::Call;
+use super::connection::Answering;
 use super::error::{Failure, answer_async};
 use super::repo::RepoRef;
 use super::view::{self, Answer, Want};
@@ -44,15 +45,15 @@ pub(super) async fn read(
     };
     if let Some(lookup) = repo.record_at_once(path)? {
         let found = answer_of(lookup, &want)?;
-        return Ok(write(&call, repo.summary(), found, results)?);
+        return write(&call, repo.summary(), found, None, results).await;
     }
     let (path, want) = (path.clone(), want.into_owned());
     let work = move || {
         let found = answer_of(repo.record(&path)?, &want)?.map(Answer::into_owned);
         Ok((repo.summary().clone(), found))
     };
-    let (summary, found) = call.work(work).await?;
-    Ok(write(&call, &summary, found, results)?)
+    let ((summary, found), answering) = call.make(work).await?;
+    write(&call, &summary, found, Some(answering), results).await
 }
 
 fn answer_of<'a>(lookup: Lookup<'a>, want: &Want<'_>) -> error::Result<Result<Answer<'a>, Absent>> {
@@ -63,16 +64,26 @@ fn answer_of<'a>(lookup: Lookup<'a>, want: &Want<'_>) -> error::Result<Result<An
     }
 }
 
-fn write(
+/// Writes an answer once it has room, if nothing was set aside for it.
+async fn write(
     call: &Call,
     repo: &Summary,
     found: Result<Answer<'_>, Absent>,
+    answering: Option<Answering>,
     mut results: read_result::Builder<'_>,
-) -> error::Result<()> {
+) -> Result<(), Failure> {
     match found {
         Err(absent) => results.set_absent(absent),
         Ok(record) => {
-            call.charge(record.wire_bytes())?;
+            let bytes = record.wire_bytes();
+            let mut answering = match answering {
+                None => call.room_for(bytes).await?,
+                set_aside => set_aside,
+            };
+            if let Some(answering) = &mut answering {
+                answering.grow_to(bytes)?;
+            }
+            call.charge(bytes)?;
             let mut found = results.init_found();
             view::source(found.reborrow().init_source(), repo);
             record.write(found.init_record(), true);
@@ -115,7 +126,8 @@ impl record_cap::Server for RecordObject {
                 let made = repo.prove(&path, &mut car)?;
                 Ok((repo, made, car))
             };
-            let (repo, made, car) = call.work(prove).await?;
+            let ((repo, made, car), mut answering) = call.make(prove).await?;
+            answering.grow_to(car.len())?;
             call.charge(car.len())?;
             let mut proof = results.get().init_proof();
             view::source(proof.reborrow().init_source(), repo.summary());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use capnp_rpc::new_client;
 use carrack_repack::head::rev_of;
+use carrack_schema::limits::RECORD_FRAME_BYTES_MAX;
 use carrack_schema::names::RepoName;
 use carrack_schema::wire::store_capnp::{collection, repo};
 use carrack_schema::{Did, Nsid, RecordPath, Tid};
@@ -178,6 +179,9 @@ impl repo::Server for RepoObject {
                 }
             };
             let collections = visible::collections(call.authority(), &repo)?;
+            let _answering = call
+                .room_for(collections.len() * RECORD_FRAME_BYTES_MAX)
+                .await?;
             let mut found = results.get().init_found();
             view::source(found.reborrow().init_source(), repo.summary());
             view::collections(

@@ -84,19 +84,23 @@ async fn push(
             let page = Page::take(&mut repo.read(left), &request, LIST_RECORDS_MAX, usize::MAX)?;
             Ok(page.into_owned())
         };
-        let page = call.work(take).await?;
+        let (page, mut answering) = call.make(take).await?;
         let (records, bytes) = (page.len(), page.bytes);
         if records == 0 {
             break;
         }
+        answering.grow_to(page.bytes_with_frames())?;
         call.charge_paced(bytes).await?;
         let mut write = sink.write_request();
         page.write(whole_repo, write.get().init_records(view::count(records)));
         rows = rows.after(records);
         totals.records += records as u64;
         totals.bytes += bytes as u64;
-        push.write(write, bytes + records * RECORD_FRAME_BYTES)
+        push.send(write, bytes + records * RECORD_FRAME_BYTES)
             .await?;
+        // Not while the sink takes its time, in which it may ask for answers.
+        drop(answering);
+        push.window().await?;
     }
     push.done(sink.done_request().send().promise).await?;
     Ok(totals)

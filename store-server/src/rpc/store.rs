@@ -55,7 +55,8 @@ impl store::Server for StoreObject {
             let after = after.to_owned();
             let (authority, store) = (call.authority().clone(), call.store().clone());
             let work = move || visible::repos(&authority, &store, &after, limit);
-            let (repos, more) = call.work(work).await?;
+            let ((repos, more), mut answering) = call.make(work).await?;
+            answering.grow_to(repos.iter().map(view::repo_info_bytes).sum())?;
             let mut results = results.get();
             results.set_more(more);
             let mut list = results.init_repos(view::count(repos.len()));
@@ -112,7 +113,7 @@ impl store::Server for StoreObject {
         answer_async(async {
             let call = self.caller.begin(Operation::List)?;
             let plan = query::read(&call, params.get()?.get_plan()?)?;
-            let answered = query::run(&call, plan).await?;
+            let (answered, _answering) = query::run(&call, plan).await?;
             query::write(results.get().init_answer(), &answered);
             Ok(())
         })

@@ -242,6 +242,12 @@ pub(super) fn verification(
     });
 }
 
+/// Returns how many bytes what [`repo_info`] writes takes at the most.
+pub(super) fn repo_info_bytes(repo: &Summary) -> usize {
+    const FRAME: usize = 384;
+    repo.did.as_str().len() + repo.handle.len() + FRAME
+}
+
 pub(super) fn repo_info(mut wire: wire_info::Builder<'_>, repo: &Summary) {
     source(wire.reborrow().init_source(), repo);
     wire.set_records(repo.records);

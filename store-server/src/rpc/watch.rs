@@ -100,6 +100,7 @@ async fn tell(call: Call, watching: Watching, listener: listener::Client) {
             let bytes = told.changes.iter().map(|change| change.did.as_str().len());
             let charged = call.charge_paced(bytes.sum()).await;
             charged.map_err(|error| exception(&error))?;
+            call.connection().room_to_write().await;
             let mut request = listener.changed_request();
             write(&call, request.get(), &told);
             request.send().promise.await?;

@@ -43,6 +43,7 @@ pub(super) async fn write(
         stream,
         patience: connection.bounds().write_time,
         buffer: Vec::new(),
+        buffered: None,
     };
     loop {
         let next = match outgoing.try_recv() {
@@ -59,7 +60,10 @@ pub(super) async fn write(
         };
         match next {
             None => return Ok(()),
-            Some(Outgoing::Message(message, _queued)) => writer.message(&message).await?,
+            Some(Outgoing::Message(message, queued)) => {
+                writer.message(&message).await?;
+                writer.keep(queued);
+            }
             Some(Outgoing::End(result, written)) => {
                 writer.flush().await?;
                 let _nobody = written.send(());
@@ -73,6 +77,8 @@ struct Writer<W> {
     stream: W,
     patience: Duration,
     buffer: Vec<u8>,
+    /// Of the messages that have an end in the buffer.
+    buffered: Option<Queued>,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
@@ -95,6 +101,15 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         Ok(())
     }
 
+    /// Has a message count until its end is written.
+    fn keep(&mut self, queued: Queued) {
+        match &mut self.buffered {
+            _ if self.buffer.is_empty() => {}
+            Some(buffered) => buffered.absorb(queued),
+            buffered => *buffered = Some(queued),
+        }
+    }
+
     /// Collects bytes; many go out at once.
     async fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.buffer.len() + bytes.len() > IO_BUFFER_BYTES {
@@ -114,6 +129,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     async fn write_buffer(&mut self) -> io::Result<()> {
         write_all(&mut self.stream, &self.buffer, self.patience).await?;
         self.buffer.clear();
+        self.buffered = None;
         Ok(())
     }
 
@@ -164,6 +180,7 @@ mod tests {
     use capnp::serialize::{read_message, write_message_to_words};
     use capnp_rpc::RpcSystem;
     use capnp_rpc::rpc_capnp::message;
+    use futures::FutureExt;
     use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream, ReadBuf};
 
     use super::*;
@@ -243,6 +260,48 @@ mod tests {
         drop((small, large));
         connection.set_more_at_hand(false);
         assert!(!connection.gathers());
+    }
+
+    #[test]
+    fn what_is_collected_counts_until_it_is_written() {
+        const MESSAGES: usize = 3;
+        const DUPLEX_BYTES: usize = 16;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let bounds = Bounds {
+                reply_bytes: 0,
+                ..Bounds::default()
+            };
+            let totals = Arc::new(Totals::new(&bounds));
+            let connection = Connection::new(Arc::new(bounds), totals);
+            let (mut ours, theirs) = tokio::io::duplex(DUPLEX_BYTES);
+            let (sender, queue) = mpsc::unbounded();
+            let mut bytes = 0;
+            for _ in 0..MESSAGES {
+                let mut message = Builder::new_default();
+                message.init_root::<message::Builder<'_>>().init_bootstrap();
+                bytes += write_message_to_words(&message).len();
+                let queued = connection.queue(0);
+                let outgoing = Outgoing::Message(Rc::new(message), queued);
+                sender.unbounded_send(outgoing).ok().unwrap();
+            }
+            let mut writing = Box::pin(write(queue, theirs, connection.clone()));
+            let mut read = vec![0; bytes - DUPLEX_BYTES - 1];
+            tokio::select! {
+                _ = &mut writing => panic!("there may be more to come"),
+                all = ours.read_exact(&mut read) => all.unwrap(),
+            };
+            assert!(!connection.has_room_to_write(), "a byte is left");
+            tokio::select! {
+                _ = &mut writing => panic!("there may be more to come"),
+                last = ours.read_exact(&mut read[..=DUPLEX_BYTES]) => last.unwrap(),
+            };
+            assert!((&mut writing).now_or_never().is_none());
+            assert!(connection.has_room_to_write());
+        });
     }
 
     #[test]
