@@ -177,8 +177,9 @@ pub const IO_BUFFER_BYTES: usize = 64 * KIB;
 /// message that is made in many parts takes up to twice its bytes of memory.
 pub const REPLY_BYTES_MAX: usize = 8 * MIB;
 /// The same of all connections together, with what is set aside for answers that are being made; 32 connections that
-/// take nothing fill it, for [`WRITE_SECONDS_MAX`] seconds. It is looked at before each answer, so each worker may go
-/// over it by one. Beyond it a connection has what [`REPLY_BYTES_BEYOND`] says.
+/// take nothing fill it, for [`WRITE_SECONDS_MAX`] seconds, and who takes little is held to [`WRITE_BYTES_MIN`]. It is looked
+/// at before each answer, so each worker may go over it by one. Beyond it a connection has what [`REPLY_BYTES_BEYOND`]
+/// says.
 pub const REPLY_BYTES_TOTAL: usize = 256 * MIB;
 /// Bytes that may wait for a peer however much waits for others.
 pub const REPLY_BYTES_MIN: usize = IO_BUFFER_BYTES;
@@ -217,6 +218,12 @@ pub const REPLY_COST_BYTES: usize = KIB;
 pub const MESSAGE_SECONDS_MAX: u64 = 30;
 /// Longest time in which a peer takes none of the bytes that wait for it, in seconds.
 pub const WRITE_SECONDS_MAX: u64 = 30;
+/// Bytes that a peer takes in that time, while the total is over its bound and it has more than [`REPLY_BYTES_MIN`] to take;
+/// else its connection ends. These are 4 KiB a second. A phone takes 16, and its kernel asks for more in lumps. Whoever
+/// takes as little as that holds [`REPLY_BYTES_MAX`] for half an hour.
+pub const WRITE_BYTES_MIN: usize = 128 * KIB;
+const _: () = assert!(3 * WRITE_BYTES_MIN < 16 * KIB * WRITE_SECONDS_MAX as usize);
+const _: () = assert!(REPLY_BYTES_MAX / WRITE_BYTES_MIN * WRITE_SECONDS_MAX as usize <= 32 * 60);
 /// Longest time that reading pauses while nothing of what came in is done with, in seconds; then calls are refused.
 pub const PAUSE_SECONDS_MAX: u64 = 10;
 /// Exports and the like that may be pushed over one connection at a time; each holds a thread and five chunks.

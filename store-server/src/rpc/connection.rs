@@ -295,6 +295,11 @@ impl Connection {
             && (queued <= REPLY_BYTES_MIN || !self.totals.queued.is_over())
     }
 
+    /// Says whether what waits for this peer is more than each may have, and keeps others from having more.
+    pub(super) fn hoards(&self) -> bool {
+        self.queued.get() > REPLY_BYTES_MIN && self.totals.queued.is_over()
+    }
+
     /// Says whether an answer of so many bytes may be written now with nothing set aside for it.
     pub(super) fn has_room_at_once(&self, bytes: usize) -> bool {
         self.has_room_to_write() && (bytes <= CHUNK_BYTES_MAX || !self.totals.queued.is_over())

@@ -1,18 +1,17 @@
 //! [`write`]: the messages of a connection on their way out, in order. A peer that takes none of them for a while is
-//! taken for gone.
+//! taken for gone; one that hoards them while others' wait must take some.
 
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
 use capnp::message::{Builder, HeapAllocator};
 use carrack_schema::Code;
-use carrack_schema::limits::IO_BUFFER_BYTES;
+use carrack_schema::limits::{IO_BUFFER_BYTES, WRITE_BYTES_MIN};
 use futures::StreamExt;
 use futures::channel::{mpsc, oneshot};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::{Connection, Queued};
 
@@ -33,15 +32,18 @@ pub(super) enum Outgoing {
 /// to what came in together.
 ///
 /// # Errors
-/// If the stream fails, or the peer takes nothing for as long as it may; or with what the connection ended with.
+/// If the stream fails, or the peer takes nothing or too little for as long as it may; or with what the connection ended with.
 pub(super) async fn write(
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
     stream: impl AsyncWrite + Unpin,
     connection: Rc<Connection>,
 ) -> capnp::Result<()> {
     let mut writer = Writer {
-        stream,
-        patience: connection.bounds().write_time,
+        peer: Peer {
+            stream,
+            connection: connection.clone(),
+            pace: None,
+        },
         buffer: Vec::new(),
         buffered: None,
     };
@@ -74,8 +76,7 @@ pub(super) async fn write(
 }
 
 struct Writer<W> {
-    stream: W,
-    patience: Duration,
+    peer: Peer<W>,
     buffer: Vec<u8>,
     /// Of the messages that have an end in the buffer.
     buffered: Option<Queued>,
@@ -116,7 +117,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             self.write_buffer().await?;
         }
         if bytes.len() >= IO_BUFFER_BYTES {
-            return write_all(&mut self.stream, bytes, self.patience).await;
+            return self.peer.take(bytes).await;
         }
         if self.buffer.capacity() == 0 {
             self.buffer = SPARE.take();
@@ -127,7 +128,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     async fn write_buffer(&mut self) -> io::Result<()> {
-        write_all(&mut self.stream, &self.buffer, self.patience).await?;
+        self.peer.take(&self.buffer).await?;
         self.buffer.clear();
         self.buffered = None;
         Ok(())
@@ -138,36 +139,70 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         if self.buffer.capacity() > 0 {
             SPARE.set(std::mem::take(&mut self.buffer));
         }
-        in_time(self.patience, self.stream.flush()).await
+        self.peer.flush().await
     }
 }
 
-async fn write_all(
-    stream: &mut (impl AsyncWrite + Unpin),
-    mut bytes: &[u8],
-    patience: Duration,
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = in_time(patience, stream.write(bytes)).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+/// The peer's end, and how it takes what is written.
+struct Peer<W> {
+    stream: W,
+    connection: Rc<Connection>,
+    /// Since when it hoards, or last had taken as much as it must, and what it took since.
+    pace: Option<(Instant, usize)>,
+}
+
+impl<W: AsyncWrite + Unpin> Peer<W> {
+    /// Has the peer take all of `bytes`.
+    async fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let patience = self.connection.bounds().write_time;
+        while !bytes.is_empty() {
+            let write = timeout(patience, self.stream.write(bytes));
+            let written = write.await.unwrap_or_else(|_| Err(slow("nothing")))?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.took(written)?;
+            bytes = bytes.get(written..).unwrap_or_default();
         }
-        bytes = bytes.get(written..).unwrap_or_default();
+        Ok(())
     }
-    Ok(())
+
+    /// Looks at how fast it takes what it hoards. One that takes nothing at all has its own deadline.
+    fn took(&mut self, written: usize) -> io::Result<()> {
+        if !self.connection.hoards() {
+            self.pace = None;
+            return Ok(());
+        }
+        let now = Instant::now();
+        let (since, taken) = match self.pace {
+            Some((since, taken)) => (since, taken + written),
+            None => (now, 0),
+        };
+        if now - since > self.connection.bounds().write_time {
+            return Err(slow("too little"));
+        }
+        let took_enough = taken >= WRITE_BYTES_MIN;
+        self.pace = Some(match took_enough {
+            true => (now, 0),
+            false => (since, taken),
+        });
+        Ok(())
+    }
+
+    /// Has the peer take what is on its way, which is all there is for it.
+    async fn flush(&mut self) -> io::Result<()> {
+        self.pace = None;
+        let flush = timeout(self.connection.bounds().write_time, self.stream.flush());
+        flush.await.unwrap_or_else(|_| Err(slow("nothing")))
+    }
 }
 
-async fn in_time<T>(
-    patience: Duration,
-    work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    timeout(patience, work).await.unwrap_or_else(|_| {
-        let words = format!(
-            "{}: the peer takes nothing of what is sent to it",
-            Code::Unavailable
-        );
-        Err(io::Error::new(io::ErrorKind::ConnectionAborted, words))
-    })
+fn slow(what: &str) -> io::Error {
+    let words = format!(
+        "{}: the peer takes {what} of what is sent to it",
+        Code::Unavailable
+    );
+    io::Error::new(io::ErrorKind::ConnectionAborted, words)
 }
 
 #[cfg(test)]
@@ -180,6 +215,7 @@ mod tests {
     use capnp::serialize::{read_message, write_message_to_words};
     use capnp_rpc::RpcSystem;
     use capnp_rpc::rpc_capnp::message;
+    use carrack_schema::limits::{REPLY_BYTES_MIN, REPLY_COST_BYTES};
     use futures::FutureExt;
     use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream, ReadBuf};
 
@@ -302,6 +338,98 @@ mod tests {
             assert!((&mut writing).now_or_never().is_none());
             assert!(connection.has_room_to_write());
         });
+    }
+
+    /// Has a peer with much to take do so, in steps of half the time that it may take nothing. Returns how writing to it
+    /// ended, if it did.
+    fn take_slowly(bounds: Bounds, message_bytes: usize, steps: &[usize]) -> Option<String> {
+        const DUPLEX_BYTES: usize = 16;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let step = bounds.write_time / 2;
+            let totals = Arc::new(Totals::new(&bounds));
+            let connection = Connection::new(Arc::new(bounds), totals);
+            let (mut ours, theirs) = tokio::io::duplex(DUPLEX_BYTES);
+            let (sender, queue) = mpsc::unbounded();
+            let mut message = Builder::new_default();
+            message.initn_root::<capnp::data::Builder<'_>>(u32::try_from(message_bytes).unwrap());
+            let queued = connection.queue(message_bytes);
+            let outgoing = Outgoing::Message(Rc::new(message), queued);
+            sender.unbounded_send(outgoing).ok().unwrap();
+            let writing = write(queue, theirs, connection);
+            let taking = async {
+                for &bytes in steps {
+                    tokio::time::sleep(step).await;
+                    ours.read_exact(&mut vec![0; bytes]).await.unwrap();
+                }
+                // What it has room for then is written, too.
+                tokio::time::sleep(step / 2).await;
+            };
+            tokio::select! {
+                ended = writing => Some(ended.unwrap_err().extra),
+                () = taking => None,
+            }
+        })
+    }
+
+    #[test]
+    fn who_hoards_must_take_some_in_time() {
+        const MUCH: usize = 1 << 20;
+        let scarce = || Bounds {
+            reply_bytes_total: 0,
+            ..Bounds::default()
+        };
+        let half = WRITE_BYTES_MIN / 2;
+        let slow: Vec<_> = [half, half].repeat(5);
+        assert_eq!(take_slowly(scarce(), MUCH, &slow), None, "at the limit");
+        let slower = [half, half, half, half - 1, half];
+        let ended = take_slowly(scarce(), MUCH, &slower).expect("one beyond it");
+        assert!(ended.contains("unavailable: the peer takes too little"));
+        // Who has little to take, or keeps nobody from anything, may take it byte by byte.
+        let slowest = [1; 100];
+        assert!(take_slowly(scarce(), MUCH, &slowest).is_some());
+        let little = REPLY_BYTES_MIN - REPLY_COST_BYTES;
+        assert_eq!(take_slowly(scarce(), little, &slowest), None);
+        assert!(take_slowly(scarce(), little + 1, &slowest).is_some());
+        assert_eq!(take_slowly(Bounds::default(), MUCH, &slowest), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_had_nothing_to_take_was_not_slow() {
+        let bounds = Bounds {
+            reply_bytes_total: 0,
+            ..Bounds::default()
+        };
+        let pause = 2 * bounds.write_time;
+        let totals = Arc::new(Totals::new(&bounds));
+        let connection = Connection::new(Arc::new(bounds), totals);
+        let _queued = connection.queue(REPLY_BYTES_MIN);
+        let mut peer = Peer {
+            stream: tokio::io::sink(),
+            connection,
+            pace: None,
+        };
+        peer.take(b"some").await.unwrap();
+        peer.flush().await.unwrap();
+        tokio::time::sleep(pause).await;
+        peer.take(b"some").await.unwrap();
+        tokio::time::sleep(pause).await;
+        assert!(peer.take(b"too little").await.is_err());
+    }
+
+    #[test]
+    fn a_phone_is_not_taken_for_one_that_hoards() {
+        // 16 KiB a second, all that came in half the time at once.
+        const LUMP: usize = 15 * (16 << 10);
+        let scarce = Bounds {
+            reply_bytes_total: 0,
+            ..Bounds::default()
+        };
+        assert_eq!(take_slowly(scarce, 8 << 20, &[LUMP; 30]), None);
     }
 
     #[test]
