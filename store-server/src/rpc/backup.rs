@@ -64,9 +64,12 @@ pub(super) async fn push(call: &Call, sink: backup_sink::Client) -> capnp::Resul
         for from in (0..file.bytes.len()).step_by(CHUNK_BYTES_MAX) {
             let end = file.bytes.len().min(from + CHUNK_BYTES_MAX);
             let chunk = chunk(call, &backup, number, from..end).await?;
-            let mut request = sink.write_request();
-            request.get().set_bytes(&chunk);
-            push.write(request, chunk.len()).await?;
+            let request = || {
+                let mut request = sink.write_request();
+                request.get().set_bytes(&chunk);
+                request
+            };
+            push.write(chunk.len(), request).await?;
         }
     }
     push.done(sink.done_request().send().promise).await?;

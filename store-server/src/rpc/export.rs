@@ -43,9 +43,12 @@ pub(super) async fn push(
     while let Some(chunk) = outgoing.recv().await {
         let charged = call.charge_paced(chunk.len()).await;
         charged.map_err(|error| exception(&error))?;
-        let mut request = sink.write_request();
-        request.get().set_bytes(&chunk);
-        push.write(request, chunk.len()).await?;
+        let request = || {
+            let mut request = sink.write_request();
+            request.get().set_bytes(&chunk);
+            request
+        };
+        push.write(chunk.len(), request).await?;
     }
     let stats = work.outcome().await.map_err(|error| exception(&error))?;
     push.done(sink.done_request().send().promise).await?;

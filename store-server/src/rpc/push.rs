@@ -46,25 +46,25 @@ impl Push {
     /// What the sink answers to any write, or `unavailable` if it answers nothing.
     pub(super) async fn write<P>(
         &mut self,
-        request: StreamingRequest<P>,
         bytes: usize,
+        request: impl FnOnce() -> StreamingRequest<P>,
     ) -> capnp::Result<()> {
-        self.send(request, bytes).await?;
+        self.send(bytes, request).await?;
         self.window().await
     }
 
-    /// Sends a write of so many bytes once it has room among what waits for this peer.
+    /// Makes a write of so many bytes and sends it, once it has room among what waits for this peer. Pushes side by side
+    /// would else each send one.
     ///
     /// # Errors
     /// What the sink answers to any write.
     pub(super) async fn send<P>(
         &mut self,
-        request: StreamingRequest<P>,
         bytes: usize,
+        request: impl FnOnce() -> StreamingRequest<P>,
     ) -> capnp::Result<()> {
-        // Not afterwards: pushes side by side would each send one first.
         self.connection.room_to_write().await;
-        let sent = request.hook.send().promise;
+        let sent = request().hook.send().promise;
         self.bytes = self.bytes.saturating_add(bytes);
         self.waiting.push(Box::pin(async move {
             sent.await?;
@@ -108,5 +108,60 @@ impl Push {
             self.bytes = self.bytes.saturating_sub(bytes);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    use carrack_schema::limits::REPLY_BYTES_MIN;
+    use carrack_schema::wire::store_capnp::byte_sink;
+
+    use super::*;
+    use crate::rpc::bounds::Bounds;
+    use crate::rpc::connection::Totals;
+
+    /// A sink that counts what is written into it.
+    #[derive(Clone, Default)]
+    struct Sink(Rc<Cell<usize>>);
+
+    impl byte_sink::Server for Sink {
+        async fn write(self: Rc<Self>, params: byte_sink::WriteParams) -> capnp::Result<()> {
+            self.0.set(self.0.get() + params.get()?.get_bytes()?.len());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_write_is_made_when_it_has_room() {
+        let bounds = Bounds {
+            reply_bytes_total: 0,
+            ..Bounds::default()
+        };
+        let totals = Arc::new(Totals::new(&bounds));
+        let connection = Connection::new(Arc::new(bounds), totals);
+        let (taken, made) = (Sink::default(), Cell::new(0));
+        let sink: byte_sink::Client = capnp_rpc::new_client(taken.clone());
+        let request = || {
+            made.set(made.get() + 1);
+            let mut request = sink.write_request();
+            request.get().set_bytes(b"bytes");
+            request
+        };
+        let much = connection.queue(REPLY_BYTES_MIN);
+        let mut pushes = [(); 2].map(|()| Push::begin(&connection).unwrap());
+        let [one, two] = &mut pushes;
+        let mut writes = Box::pin(futures::future::join(
+            one.write(5, request),
+            two.write(5, request),
+        ));
+        assert!(writes.as_mut().now_or_never().is_none());
+        assert_eq!(made.get(), 0, "one byte beyond what each may have");
+        drop(much);
+        let (one, two) = writes.now_or_never().expect("there is room");
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!((made.get(), taken.0.get()), (2, 10));
     }
 }

@@ -91,12 +91,15 @@ async fn push(
         }
         answering.grow_to(page.bytes_with_frames())?;
         call.charge_paced(bytes).await?;
-        let mut write = sink.write_request();
-        page.write(whole_repo, write.get().init_records(view::count(records)));
         rows = rows.after(records);
         totals.records += records as u64;
         totals.bytes += bytes as u64;
-        push.send(write, bytes + records * RECORD_FRAME_BYTES)
+        let write = || {
+            let mut write = sink.write_request();
+            page.write(whole_repo, write.get().init_records(view::count(records)));
+            write
+        };
+        push.send(bytes + records * RECORD_FRAME_BYTES, write)
             .await?;
         // Not while the sink takes its time, in which it may ask for answers.
         drop(answering);
