@@ -192,8 +192,8 @@ const _: () = assert!(
 );
 /// Bytes that a connection comes to at the most however much waits for others: what may wait, then one chunk of a stream or
 /// one answer that is made at once and is no longer, and beside them one answer for which bytes are set aside. Answers of
-/// few words to calls that were held count as less than the calls did, and findings of checks are few. If all of [`CONNECTIONS_MAX`] do their worst
-/// these are 1.3 GiB.
+/// few words to calls that were held count as less than the calls did, and findings of checks are few. If all of
+/// [`CONNECTIONS_MAX`] do their worst these are 1.3 GiB.
 pub const REPLY_BYTES_BEYOND: usize = REPLY_BYTES_MIN + CHUNK_BYTES_MAX + ANSWER_BYTES;
 const _: () = assert!(REPLY_BYTES_BEYOND < REPLY_BYTES_MAX && REPLY_BYTES_MAX < REPLY_BYTES_TOTAL);
 const _: () = assert!(CONNECTIONS_MAX * REPLY_BYTES_BEYOND <= 1_344 * MIB);

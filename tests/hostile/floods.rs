@@ -1,6 +1,7 @@
 //! Peers that announce, ask or send more than they should get (D1, D2, point 4 of the RPC's rules).
 
 use carrack_client::{Address, Client, PageRequest, Range, Want};
+use carrack_schema::Code;
 use carrack_schema::limits::{
     ANSWER_BYTES, CALL_COST_BYTES, CHUNK_BYTES_MAX, IMPORTS_MAX, INCOMING_BYTES_MAX,
     INCOMING_BYTES_MIN, IO_BUFFER_BYTES, LANE_JOBS_MAX, LIST_BYTES_MAX, PAUSE_SECONDS_MAX,
@@ -145,6 +146,68 @@ fn answers_that_many_do_not_read_are_bounded_together() {
         for (_, served) in peers {
             assert!(served.is_finished());
         }
+    });
+}
+
+#[test]
+fn a_long_record_waits_for_others_to_read_and_one_of_a_page_s_length_does_not() {
+    let bounds = Bounds {
+        reply_bytes_total: 0,
+        ..Bounds::default()
+    };
+    // The bytes as they are on the wire: a byte string's head, and the record's key.
+    let record = |wire_bytes: usize| {
+        let length = wire_bytes - "r".len() - 5;
+        let mut bytes = vec![0x5a];
+        bytes.extend(u32::try_from(length).unwrap().to_be_bytes());
+        bytes.resize(5 + length, 7);
+        bytes
+    };
+    let of = |wire_bytes, collection: &str| (format!("{collection}/r"), record(wire_bytes));
+    let long = RepoSpec {
+        records: 1,
+        seed: 84,
+        extra: vec![
+            of(ANSWER_BYTES, "com.example.page"),
+            of(ANSWER_BYTES + 1, "com.example.more"),
+        ],
+        ..RepoSpec::default()
+    }
+    .build();
+    paused(bounds, async |world| {
+        world
+            .store
+            .import(&long.car(Order::Pds)[..], &ImportRequest::default(), |_| ())
+            .unwrap();
+        let honest = world.honest();
+        world.serves(&honest).await;
+        let (mut hoarder, _served) = world.connect();
+        let lists = (100..104).flat_map(list).collect();
+        let calls = [open_repo(world.repo.did.as_str()), lists].concat();
+        assert!(send(&mut hoarder, &calls).await);
+        settle().await;
+        let repo = honest.store().repo(long.did.as_str());
+        let read = async |path: &str| {
+            let begun = Instant::now();
+            let read = repo.record(path).read(Want::dag_cbor()).await;
+            let read = read.map(|found| assert!(found.is_ok()));
+            (
+                read.map_err(|error| error.code()),
+                begun.elapsed().as_secs(),
+            )
+        };
+        let served = read("com.example.page/r").await;
+        assert_eq!(served, (Ok(()), 0), "at the limit");
+        let refused = read("com.example.more/r").await;
+        assert_eq!(refused.0, Err(Code::Overloaded), "one byte beyond");
+        assert_eq!(refused.1, PAUSE_SECONDS_MAX);
+        // It waits for no longer than it must.
+        let leaves = async {
+            settle().await;
+            drop(hoarder);
+        };
+        let (served, ()) = tokio::join!(read("com.example.more/r"), leaves);
+        assert_eq!(served, (Ok(()), 0));
     });
 }
 
