@@ -18,7 +18,7 @@ use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 use crate::answer::Refusal;
 use crate::calls::{Calls, Outcome};
 use crate::connection::Connection;
-use crate::subscriptions::{self, Subscriptions};
+use crate::subscriptions::{self, Listens, Subscriptions};
 use crate::{completion, prompts, resources, tools};
 
 pub use crate::source::ImportRule;
@@ -65,6 +65,7 @@ struct Inner {
     policy: Policy,
     tools: Vec<Tool>,
     calls: Arc<Calls>,
+    listens: Listens,
     /// Of the one client that this gateway has, if its transport can tell it something by itself.
     subscriptions: OnceLock<Subscriptions>,
 }
@@ -90,6 +91,7 @@ impl Gateway {
             policy,
             tools,
             calls,
+            listens: Listens::default(),
             subscriptions: OnceLock::new(),
         }))
     }
@@ -244,7 +246,7 @@ impl ServerHandler for Gateway {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        subscriptions::listen(self.connection(), context).await
+        subscriptions::listen(&self.0.listens, self.connection(), context).await
     }
 
     async fn subscribe(

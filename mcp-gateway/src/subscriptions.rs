@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use carrack_client::{Change, Changes, Error, Selection, Store, Watch};
-use carrack_schema::limits::SUBSCRIPTION_URIS_MAX;
+use carrack_schema::limits::{LISTENS_MAX, SUBSCRIPTION_URIS_MAX};
 use rmcp::model::{ResourceUpdatedNotificationParam, SubscriptionFilter};
 use rmcp::service::SubscriptionContext;
 use rmcp::{ErrorData, Peer, RoleServer};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::connection::Connection;
@@ -86,8 +86,20 @@ impl Interest {
     }
 }
 
-/// Tells a stream of updates until its caller leaves or the store is gone.
+/// The streams of one caller.
+#[derive(Debug)]
+pub(crate) struct Listens(Semaphore);
+
+impl Default for Listens {
+    fn default() -> Self {
+        Self(Semaphore::new(LISTENS_MAX))
+    }
+}
+
+/// Tells a stream of updates until its caller leaves or the store is gone. One that there are no updates for is over at
+/// once: it would wait for nothing, and hold up what its caller asks for.
 pub(crate) async fn listen(
+    listens: &Listens,
     connection: &Connection,
     context: SubscriptionContext,
 ) -> Result<(), ErrorData> {
@@ -95,10 +107,16 @@ pub(crate) async fn listen(
     for uri in context.accepted().resource_subscriptions.iter().flatten() {
         interest.add(uri).map_err(|error| refuse(uri, error))?;
     }
+    if interest.len() == 0 {
+        return Ok(());
+    }
+    let Ok(_place) = listens.0.try_acquire() else {
+        let words = format!(
+            "a caller has {LISTENS_MAX} streams of updates at the most; end one, or name more resources in one"
+        );
+        return Err(invalid(words));
+    };
     let telling = async {
-        if interest.len() == 0 {
-            return std::future::pending().await;
-        }
         let mut watch = match interest.watch(connection).await {
             Ok(watch) => watch,
             Err(error) => return Err(error),

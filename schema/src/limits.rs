@@ -450,7 +450,14 @@ const _: () = assert!(
 /// Requests of a client on stdin, and messages to it, that are under way at once; until one has ended no more is read. So a
 /// client that reads nothing holds up as many answers: of tools some 6 MiB, of [`RESOURCE_BYTES_MAX`] each some 350 MiB.
 pub const STDIO_UNDER_WAY_MAX: usize = 32;
-const _: () = assert!(WATCHES_MAX < STDIO_UNDER_WAY_MAX as u32);
+/// Seconds after which a client is taken to have gone that has closed its end of stdin and takes nothing of what it asked
+/// for, while so much is under way that the end itself cannot be read. Those who are told so by the end have as long.
+pub const STDIO_LEFT_SECONDS: u64 = 5;
+/// Streams of updates that one caller may have at once. Each has one of the connection's watches; of these two are left
+/// for the subscriptions of the older era, whose next watch begins before the last one ends.
+pub const LISTENS_MAX: usize = WATCHES_MAX as usize - 2;
+// Streams never end by themselves: half of what may be under way is left for calls.
+const _: () = assert!(2 * LISTENS_MAX <= STDIO_UNDER_WAY_MAX);
 /// Seconds that a gateway which is told to end waits for answers under way.
 pub const HTTP_GOODBYE_SECONDS_MAX: u64 = 10;
 /// Longest token that is shown to the store; its own have 56 characters.

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use carrack_schema::limits::STDIO_UNDER_WAY_MAX;
+use carrack_schema::limits::{STDIO_LEFT_SECONDS, STDIO_UNDER_WAY_MAX};
+use futures::FutureExt;
 use rmcp::RoleServer;
 use rmcp::model::{GetExtensions, JsonRpcMessage};
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
@@ -14,9 +16,11 @@ use rmcp::transport::Transport;
 use tokio::sync::Notify;
 
 /// A transport of one client, with at most [`STDIO_UNDER_WAY_MAX`] requests and messages to the client under way. While
-/// there are as many nothing is read, a request's cancellation neither.
+/// there are as many nothing is read, a request's cancellation neither; that the client has gone is noticed all the same.
 pub(super) struct Bounded<T> {
     transport: T,
+    /// Says whether the client has closed its end, whatever of it is still to be read.
+    has_left: fn() -> bool,
     under_way: Arc<UnderWay>,
 }
 
@@ -57,10 +61,22 @@ impl Drop for Held {
 }
 
 impl<T> Bounded<T> {
-    pub(super) fn new(transport: T) -> Self {
+    pub(super) fn new(transport: T, has_left: fn() -> bool) -> Self {
         Self {
             transport,
+            has_left,
             under_way: Arc::default(),
+        }
+    }
+}
+
+/// Waits until the client has left for a while. This begins anew with whatever happens: a client may close its end and
+/// read on.
+async fn left(has_left: fn() -> bool) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(STDIO_LEFT_SECONDS)).await;
+        if has_left() {
+            return;
         }
     }
 }
@@ -81,7 +97,11 @@ impl<T: Transport<RoleServer>> Transport<RoleServer> for Bounded<T> {
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
-        self.under_way.room().await;
+        tokio::select! {
+            biased;
+            () = self.under_way.room() => {}
+            () = left(self.has_left) => return None,
+        }
         let mut message = self.transport.receive().await?;
         if let JsonRpcMessage::Request(request) = &mut message {
             // They are the handler's as long as it runs.
@@ -92,13 +112,13 @@ impl<T: Transport<RoleServer>> Transport<RoleServer> for Bounded<T> {
     }
 
     async fn close(&mut self) -> Result<(), Self::Error> {
-        self.transport.close().await
+        // What was written is out. A message that nobody reads holds the output, and is not waited for.
+        self.transport.close().now_or_never().unwrap_or(Ok(()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
     use futures::future::BoxFuture;
     use rmcp::model::{
         ClientRequest, EmptyResult, JsonRpcRequest, PingRequest, RequestId, ServerResult,
@@ -114,7 +134,7 @@ mod tests {
     async fn asked(requests: usize) -> (Bounded<Pipe>, DuplexStream) {
         let (mut client, ours) = tokio::io::duplex(1 << 16);
         let (input, output) = tokio::io::split(ours);
-        let transport = Bounded::new(AsyncRwTransport::new_server(input, output));
+        let transport = Bounded::new(AsyncRwTransport::new_server(input, output), || true);
         for id in 0..requests {
             let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ping\"}}\n");
             client.write_all(line.as_bytes()).await.unwrap();
@@ -162,5 +182,29 @@ mod tests {
         assert!(transport.receive().now_or_never().is_none());
         unwritten.pop().unwrap().await.unwrap();
         assert!(transport.receive().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_left_is_noticed_while_nothing_is_read() {
+        let (mut transport, _client) = asked(STDIO_UNDER_WAY_MAX + 1).await;
+        let mut handled = Vec::new();
+        for _ in 0..STDIO_UNDER_WAY_MAX {
+            handled.push(transport.receive().await.unwrap());
+        }
+        assert!(transport.receive().await.is_none());
+        transport.has_left = || false;
+        let a_day = Duration::from_secs(86_400);
+        let waited = tokio::time::timeout(a_day, transport.receive()).await;
+        assert!(waited.is_err(), "a client that is there is waited for");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_nobody_reads_does_not_hold_up_the_end() {
+        let (ours, _client) = tokio::io::duplex(1);
+        let (input, output) = tokio::io::split(ours);
+        let mut transport = Bounded::new(AsyncRwTransport::new_server(input, output), || true);
+        let mut unread = answer_to(&mut transport, 1);
+        assert!((&mut unread).now_or_never().is_none());
+        transport.close().await.unwrap();
     }
 }

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use rmcp::ServiceExt;
 use rmcp::service::ServerInitializeError;
 use rmcp::transport::async_rw::AsyncRwTransport;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, stdin};
 use tokio::net::unix::pipe;
 
@@ -42,7 +43,7 @@ pub async fn serve(gateway: Gateway, output: Output) -> io::Result<()> {
     let end = told_to_end();
     tokio::pin!(end);
     let transport = AsyncRwTransport::new_server(input(), written(output));
-    let starting = gateway.serve(Bounded::new(transport));
+    let starting = gateway.serve(Bounded::new(transport, has_left));
     let running = tokio::select! {
         // Signals first: they must have their handlers before the client has its first answer.
         biased;
@@ -63,6 +64,15 @@ pub async fn serve(gateway: Gateway, output: Output) -> io::Result<()> {
             ended
         }
     }
+}
+
+/// Says whether the other end of stdin is closed. A file has none; its end is soon read.
+fn has_left() -> bool {
+    let closed = PollFlags::HUP | PollFlags::RDHUP;
+    let stdin = rustix::stdio::stdin();
+    let mut stdin = [PollFd::new(&stdin, closed)];
+    let looked = poll(&mut stdin, Some(&Timespec::default()));
+    looked.is_ok() && stdin.iter().any(|stdin| stdin.revents().intersects(closed))
 }
 
 type Input = Pin<Box<dyn AsyncRead + Send>>;

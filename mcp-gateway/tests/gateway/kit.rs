@@ -279,7 +279,7 @@ fn signal(child: &Child, name: &str) {
     assert!(status.unwrap().success());
 }
 
-fn wait(child: &mut Child) -> ExitStatus {
+pub(crate) fn wait(child: &mut Child) -> ExitStatus {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         if let Some(status) = child.try_wait().unwrap() {
