@@ -5,6 +5,8 @@
 #[cfg(any(feature = "stdio", feature = "http"))]
 mod config;
 
+#[cfg(any(feature = "stdio", feature = "http", feature = "embedded"))]
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 #[cfg(feature = "http")]
 use std::net::SocketAddr;
@@ -418,6 +420,36 @@ fn token_in(path: &std::path::Path) -> Result<String, Error> {
     }
 }
 
+/// Where the token itself may stand.
+#[cfg(any(feature = "stdio", feature = "http"))]
+const TOKEN: &str = "CARRACK_TOKEN";
+
+/// Where the file of `--ca-file` may stand.
+#[cfg(any(feature = "stdio", feature = "http"))]
+const CA_FILE: &str = "CARRACK_TLS_CA";
+
+/// Returns the environment's token. A variable that is set and holds none is refused, as a file is.
+#[cfg(feature = "stdio")]
+fn token_of_environment() -> Result<Option<String>, Error> {
+    let Some(text) = std::env::var_os(TOKEN) else {
+        return Ok(None);
+    };
+    let text = text.into_string().unwrap_or_default();
+    match text.trim() {
+        "" => {
+            let words = format!("{TOKEN} is set and holds no token; unset it to be the owner");
+            Err(Error::new(Code::InvalidArgument, words))
+        }
+        token => Ok(Some(token.to_owned())),
+    }
+}
+
+/// Returns what the environment says by a name; an empty text says nothing.
+#[cfg(any(feature = "stdio", feature = "http", feature = "embedded"))]
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 impl Global {
     /// Returns the options that were given, as they mean the same from any folder.
     #[cfg(feature = "stdio")]
@@ -439,11 +471,19 @@ impl Global {
             #[cfg(not(feature = "embedded"))]
             None => {}
         }
-        if let Some(file) = &self.token_file {
-            arguments.extend(["--token-file".to_owned(), text_of(file)?]);
+        match &self.token_file {
+            Some(file) => arguments.extend(["--token-file".to_owned(), text_of(file)?]),
+            // The client has another environment: what it starts would be the owner.
+            None if std::env::var_os(TOKEN).is_some() => {
+                let words =
+                    format!("{TOKEN} would not be the client's: name its file with --token-file");
+                return Err(Error::new(Code::InvalidArgument, words));
+            }
+            None => {}
         }
-        if let Some(file) = &self.ca_file {
-            arguments.extend(["--ca-file".to_owned(), text_of(file)?]);
+        let trusted = || environment(CA_FILE).map(PathBuf::from);
+        if let Some(file) = self.ca_file.clone().or_else(trusted) {
+            arguments.extend(["--ca-file".to_owned(), text_of(&file)?]);
         }
         if self.read_only {
             arguments.push("--read-only".to_owned());
@@ -465,8 +505,8 @@ impl Global {
     fn completed(mut self) -> Result<Self, Error> {
         let read = self.config.as_deref().map(config::Config::read);
         let file = read.transpose()?.unwrap_or_default();
-        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_named = self.store.is_some() || is_set("CARRACK_STORE") || is_set("CARRACK_DATA");
+        let says = |name| environment(name).is_some();
+        let is_named = self.store.is_some() || says("CARRACK_STORE") || says("CARRACK_DATA");
         #[cfg(feature = "embedded")]
         let is_named = is_named || self.data.is_some();
         if !is_named {
@@ -477,8 +517,16 @@ impl Global {
             }
         }
         #[cfg(feature = "stdio")]
-        if self.token_file.is_none() && !is_set("CARRACK_TOKEN") {
+        if self.token_file.is_none() && std::env::var_os(TOKEN).is_none() {
+            // Another store would be shown the token, and without one the caller would be its owner.
+            if is_named && file.token_file.is_some() {
+                let words = "the token_file of --config is for the store of that file: name the one for this store with --token-file";
+                return Err(Error::new(Code::InvalidArgument, words));
+            }
             self.token_file = file.token_file;
+        }
+        if self.ca_file.is_none() && environment(CA_FILE).is_none() {
+            self.ca_file = file.ca_file;
         }
         #[cfg(feature = "http")]
         {
@@ -510,6 +558,9 @@ impl Global {
             Some(_) if brings_token => {
                 "over HTTP each caller brings a token: leave --token-file out"
             }
+            Some(_) if std::env::var_os(TOKEN).is_some() => {
+                "over HTTP each caller brings a token: leave CARRACK_TOKEN out"
+            }
             _ => return Ok(()),
         };
         Err(Error::new(Code::InvalidArgument, words))
@@ -537,10 +588,8 @@ impl Global {
     /// Returns the data folder that is named.
     #[cfg(feature = "embedded")]
     fn folder(&self) -> Option<PathBuf> {
-        let environment = || std::env::var_os("CARRACK_DATA").filter(|path| !path.is_empty());
-        self.data
-            .clone()
-            .or_else(|| environment().map(PathBuf::from))
+        let named = || environment("CARRACK_DATA").map(PathBuf::from);
+        self.data.clone().or_else(named)
     }
 
     /// Returns the connection of the token's holder, if one is given; a flag wins over the environment.
@@ -548,9 +597,7 @@ impl Global {
     fn authority(&self, connection: &Connection) -> Result<Connection, Error> {
         let token = match &self.token_file {
             Some(path) => Some(token_in(path)?),
-            None => std::env::var("CARRACK_TOKEN")
-                .ok()
-                .filter(|token| !token.is_empty()),
+            None => token_of_environment()?,
         };
         Ok(match token {
             Some(token) => connection.restored(&token),

@@ -14,6 +14,7 @@ pub(super) struct Config {
     pub(super) data: Option<PathBuf>,
     #[serde(deserialize_with = "address")]
     pub(super) store: Option<Address>,
+    pub(super) ca_file: Option<PathBuf>,
     pub(super) token_file: Option<PathBuf>,
     pub(super) http: Option<SocketAddr>,
     pub(super) allowed_host: Vec<String>,
@@ -47,6 +48,7 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let paths = [
             &mut config.data,
+            &mut config.ca_file,
             &mut config.token_file,
             &mut config.import_root,
         ];
@@ -70,11 +72,12 @@ mod tests {
             Config::read(&file)
         };
         assert_eq!(read("").unwrap(), Config::default());
-        let text = "data = 'd'\ntoken_file = '/t'\nhttp = '127.0.0.1:1'\nallowed_host = ['h']\nallowed_origin = ['o']\n\
+        let text = "data = 'd'\nca_file = 'ca.pem'\ntoken_file = '/t'\nhttp = '127.0.0.1:1'\nallowed_host = ['h']\nallowed_origin = ['o']\n\
                     tokenless = true\nread_only = true\ntools = ['at_get']\nimport_root = 'cars'";
         let expected = Config {
             data: Some(folder.path().join("d")),
             store: None,
+            ca_file: Some(folder.path().join("ca.pem")),
             token_file: Some("/t".into()),
             http: Some("127.0.0.1:1".parse().unwrap()),
             allowed_host: vec!["h".into()],

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::kit::folder;
+use crate::kit::{bare, folder};
 
 const CLIENTS: [(&str, &str, &str); 4] = [
     (
@@ -20,11 +20,13 @@ const CLIENTS: [(&str, &str, &str); 4] = [
 ];
 
 fn install(home: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_carrack-mcp"));
-    for variable in ["XDG_CONFIG_HOME", "CARRACK_DATA", "CARRACK_STORE"] {
-        command.env_remove(variable);
-    }
-    command
+    install_in(home, arguments, &[])
+}
+
+fn install_in(home: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    bare()
+        .env_remove("XDG_CONFIG_HOME")
+        .envs(environment.iter().copied())
         .env("HOME", home)
         .current_dir(home)
         .arg("install")
@@ -109,6 +111,28 @@ fn writing_keeps_what_is_there() {
             "{again:?}"
         );
     }
+}
+
+/// The client starts the gateway with its own environment: what stood in this one must not be lost on the way.
+#[test]
+fn what_the_environment_says_is_carried_or_refused() {
+    let (_folder, home) = home();
+    let cursor = ["--client", "cursor"];
+    for token in ["carrack_x", ""] {
+        let output = install_in(&home, &cursor, &[("CARRACK_TOKEN", token)]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let words = shown(&home, &output.stderr);
+        assert!(words.contains("name its file with --token-file"), "{words}");
+    }
+    let named = [&cursor[..], &["--token-file", "t"]].concat();
+    let environment = [("CARRACK_TOKEN", "carrack_x"), ("CARRACK_TLS_CA", "ca.pem")];
+    let output = install_in(&home, &named, &environment);
+    let settings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = |name: &str| home.join(name).display().to_string();
+    assert_eq!(
+        settings["mcpServers"]["carrack"]["args"],
+        json!(["--token-file", path("t"), "--ca-file", path("ca.pem")])
+    );
 }
 
 #[test]

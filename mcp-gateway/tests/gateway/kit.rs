@@ -39,14 +39,20 @@ pub(crate) fn address(data: &Path) -> String {
     format!("unix:{}", data.join("carrack.sock").display())
 }
 
-fn command(data: &Path, arguments: &[&str]) -> Command {
+/// A gateway without anything of this process's environment that is meant for one.
+pub(crate) fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carrack-mcp"));
-    command.arg("--data").arg(data).args(arguments);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CARRACK_") {
             command.env_remove(name);
         }
     }
+    command
+}
+
+fn command(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = bare();
+    command.arg("--data").arg(data).args(arguments);
     command
 }
 
@@ -105,10 +111,8 @@ impl Agent {
 
     /// Starts a gateway of a store that listens elsewhere.
     pub(crate) fn to_store(address: &str) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_carrack-mcp"));
-        command
-            .args(["--store", address])
-            .env_remove("CARRACK_DATA");
+        let mut command = bare();
+        command.args(["--store", address]);
         let mut gateway = Self::of(command);
         gateway.initialize();
         gateway

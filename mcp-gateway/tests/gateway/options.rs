@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::kit::{Agent, folder, sample, text};
+use crate::kit::{Agent, bare, folder, sample, text};
 
 /// Returns the tools that a gateway with these options offers.
 fn offered(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
@@ -69,8 +69,8 @@ fn what_cannot_be_is_refused_at_start() {
         ("allowed_host = ['h']", "--allowed-host needs --http"),
         ("tokenless = true", "--tokenless needs --http"),
         (
-            "http = '127.0.0.1:0'\ntoken_file = 't'",
-            "leave --token-file out",
+            "token_file = 't'",
+            "is for the store of that file: name the one for this store with --token-file",
         ),
     ] {
         fs::write(&path, text).unwrap();
@@ -85,6 +85,73 @@ fn what_cannot_be_is_refused_at_start() {
         let log = refused(data.path(), arguments);
         assert!(log.contains(named), "{arguments:?}: {log}");
     }
+}
+
+/// Over HTTP each caller brings a token of its own.
+#[test]
+fn a_token_of_the_gateways_own_is_not_for_http() {
+    let data = folder();
+    let file = data.path().join("gateway.toml");
+    fs::write(&file, "http = '127.0.0.1:0'\ntoken_file = 't'\ndata = 'd'").unwrap();
+    let run = |arguments: &[&str], token: Option<&str>| {
+        let output = bare()
+            .args(arguments)
+            .envs(token.map(|token| ("CARRACK_TOKEN", token)))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let words = run(&["--config", file.to_str().unwrap()], None);
+    assert!(words.contains("leave --token-file out"), "{words}");
+    let http = ["--data", file.to_str().unwrap(), "--http", "127.0.0.1:0"];
+    for token in ["carrack_x", ""] {
+        let words = run(&http, Some(token));
+        assert!(words.contains("leave CARRACK_TOKEN out"), "{words}");
+    }
+}
+
+/// A gateway that went on without its token would have the owner's authority.
+#[test]
+fn a_token_that_is_none_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let data = folder();
+    for token in [&b""[..], b" \n", b"\xff"] {
+        let output = bare()
+            .arg("--data")
+            .arg(data.path())
+            .env("CARRACK_TOKEN", std::ffi::OsStr::from_bytes(token))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{token:?}: {words}");
+        assert!(
+            words.contains("CARRACK_TOKEN is set and holds no token"),
+            "{words}"
+        );
+    }
+}
+
+/// The file of `--config` says whom to trust as well; the environment wins.
+#[test]
+fn a_file_says_whom_to_trust() {
+    let folder = folder();
+    let file = folder.path().join("gateway.toml");
+    fs::write(&file, "store = 'tls:localhost:1'\nca_file = 'file.pem'").unwrap();
+    let run = |environment: Option<&str>| {
+        let output = bare()
+            .arg("--config")
+            .arg(&file)
+            .envs(environment.map(|path| ("CARRACK_TLS_CA", path)))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(run(None).contains("file.pem"));
+    assert!(run(Some("no/environment.pem")).contains("no/environment.pem"));
 }
 
 /// What a store keeps and refuses does not hang on which program came first.

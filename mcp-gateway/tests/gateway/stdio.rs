@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Command;
 
 use carrack_schema::limits::{LISTENS_MAX, STDIO_UNDER_WAY_MAX};
 use serde_json::{Value, json};
 
-use crate::kit::{Agent, folder, modern_meta, sample};
+use crate::kit::{Agent, bare, folder, modern_meta, sample};
 
 /// Something to listen to.
 const ACTOR_URI: &str = "at://did:plc:a";
@@ -88,10 +87,9 @@ fn files_serve_as_well_as_pipes() {
     let hello = crate::kit::message("initialize", crate::kit::initialize_params());
     fs::write(&asked, format!("{hello}\n")).unwrap();
     let store = data.path().join("store");
-    let status = Command::new(env!("CARGO_BIN_EXE_carrack-mcp"))
+    let status = bare()
         .arg("--data")
         .arg(&store)
-        .env_remove("CARRACK_STORE")
         .stdin(fs::File::open(&asked).unwrap())
         .stdout(fs::File::create(&answered).unwrap())
         .status()
@@ -154,11 +152,9 @@ fn it_ends_with_a_client_that_read_nothing() {
         let data = folder();
         let (input, mut asking) = std::io::pipe().unwrap();
         let (unread, output) = std::io::pipe().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_carrack-mcp"))
+        let mut child = bare()
             .arg("--data")
             .arg(data.path())
-            .env_remove("CARRACK_STORE")
-            .env_remove("CARRACK_TOKEN")
             .stdin(input)
             .stdout(output)
             .spawn()
