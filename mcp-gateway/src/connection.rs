@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use carrack_client::{About, Client, Connect, Error, Scope, Session, Store};
 use carrack_schema::Code;
@@ -66,12 +66,49 @@ impl fmt::Debug for Authority {
 struct Open {
     session: Session,
     lately: Lately,
+    /// Whether a call on what is named here came to no good end. Its error may be of a hop, and would be that of every call
+    /// that names the same; so the next one names all anew.
+    is_doubtful: Arc<AtomicBool>,
 }
 
 impl Open {
     fn of(session: Session) -> Self {
         let lately = Lately::new(session.store());
-        Self { session, lately }
+        Self {
+            session,
+            lately,
+            is_doubtful: Arc::default(),
+        }
+    }
+
+    /// Asks, and doubts what is named here unless the answer is a good one: also if the caller leaves before there is any.
+    async fn ask<T, F>(self, ask: impl Fn(Self) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let doubt = Doubt(Some(self.is_doubtful.clone()));
+        let answer = ask(self).await;
+        if answer.is_ok() {
+            doubt.clear();
+        }
+        answer
+    }
+}
+
+/// Doubts what was named, unless it is cleared.
+struct Doubt(Option<Arc<AtomicBool>>);
+
+impl Doubt {
+    fn clear(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        if let Some(is_doubtful) = &self.0 {
+            is_doubtful.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -115,8 +152,12 @@ impl Connection {
 
     async fn current(&self) -> Result<(Open, u64), Error> {
         let mut live = self.0.live.lock().await;
-        if let Some(open) = &live.open {
-            return Ok((open.clone(), live.generation));
+        let generation = live.generation;
+        if let Some(open) = &mut live.open {
+            if open.is_doubtful.load(Ordering::Relaxed) {
+                *open = Open::of(open.session.clone());
+            }
+            return Ok((open.clone(), generation));
         }
         let client = self.0.backend.client().await?;
         let session = match &self.0.authority {
@@ -134,14 +175,6 @@ impl Connection {
         if live.generation == generation {
             live.open = None;
             live.scope = None;
-        }
-    }
-
-    /// Names the store again, and all in it: an error may be of a hop, and would be that of every call that names it so.
-    async fn name_anew(&self) {
-        let mut live = self.0.live.lock().await;
-        if let Some(open) = &mut live.open {
-            *open = Open::of(open.session.clone());
         }
     }
 
@@ -192,17 +225,14 @@ impl Connection {
         F: Future<Output = Result<T, Error>>,
     {
         let (open, generation) = self.current().await?;
-        let answer = match ask(open).await {
+        let answer = match open.ask(&ask).await {
             Err(error) if error.code() == Code::Unavailable => {
                 tracing::info!(%error, "the store is gone; connecting again");
                 self.give_up(generation).await;
-                ask(self.current().await?.0).await
+                self.current().await?.0.ask(&ask).await
             }
             answer => answer,
         };
-        if answer.is_err() {
-            self.name_anew().await;
-        }
         self.note(&answer);
         answer
     }
@@ -282,6 +312,57 @@ impl Backend {
             #[cfg(feature = "embedded")]
             Self::Folder(folder) => folder.client().await,
         }
+    }
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod refused {
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::resources::granted::Archive;
+
+    const DID: &str = "did:plc:vd57b3oawdx7grtqt35mvzoy";
+    const REVS: [(&str, &str); 2] = [
+        ("diff-a-full.car", "3n2v4lxtpjf2x"),
+        ("diff-b-full.car", "3n2v4m22cdq2x"),
+    ];
+
+    /// A revision that is not held yet, so that its hop is refused; and a caller who leaves without having heard so.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_hop_that_was_refused_is_made_again_though_its_caller_left() {
+        let archive = Archive::new().await;
+        let owner = archive.owner();
+        let import = async |name: &str| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pds-made");
+            let session = owner.session().await.unwrap();
+            let upload = session.importer().import(Default::default());
+            upload.write(&std::fs::read(path.join(name)).unwrap()).await;
+            upload.done().await.unwrap();
+        };
+        let [(old, _), (new, rev)] = REVS;
+        import(old).await;
+        let (hear, heard) = oneshot::channel();
+        let hear = Mutex::new(Some(hear));
+        let leaving = owner.read_lately(|lately| {
+            let hear = hear.lock().unwrap().take().unwrap();
+            async move {
+                let refused = lately.repo(DID, Some(rev)).info().await.unwrap_err();
+                hear.send(refused.code()).unwrap();
+                std::future::pending::<Result<(), Error>>().await
+            }
+        });
+        tokio::select! {
+            _ = leaving => panic!("it does not end"),
+            code = heard => assert_eq!(code.unwrap(), Code::RevNotRetained),
+        }
+        import(new).await;
+        let read = |lately: Lately| async move { lately.repo(DID, Some(rev)).info().await };
+        owner.read_lately(read).await.unwrap().unwrap();
+        archive.end().await;
     }
 }
 
