@@ -4,7 +4,7 @@ use carrack_client::{Absent, Body, Error, RepoInfo, Source, Store, Want};
 use carrack_schema::limits::{
     ANSWER_BYTES_DEFAULT, ANSWER_BYTES_MAX, FIELDS_MAX, LIST_RECORDS_MAX,
 };
-use carrack_schema::{Code, Value};
+use carrack_schema::{Code, Tid, Value};
 use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -153,13 +153,28 @@ pub(crate) fn fields(fields: &[String]) -> Result<(), Refusal> {
         .hint("fields=[\"text\",\"reply.parent.uri\"]"))
 }
 
+/// What to do about a revision that cannot be had.
+const OTHER_REV: &str = "leave rev out for the current revision; at_overview names it";
+
+/// Checks a revision. What names one is kept for a while, so that a text of any length must not come that far.
+pub(crate) fn rev(rev: Option<&str>) -> Result<(), Refusal> {
+    match rev {
+        Some(text) if text.parse::<Tid>().is_err() => Err(Refusal::new(
+            Code::InvalidArgument,
+            "choosing a revision",
+            "a rev is a TID, such as 3n2v4k6owr72x",
+        )
+        .about(text)
+        .hint(OTHER_REV)),
+        _ => Ok(()),
+    }
+}
+
 /// Returns the refusal of an error of the store's, which may be about the revision asked for.
 pub(crate) fn failed(error: &Error, what: String, rev: Option<&str>) -> Refusal {
     let refusal = Refusal::of(error, what);
     match (error.code(), rev) {
-        (Code::RevNotRetained, _) | (Code::InvalidArgument, Some(_)) => {
-            refusal.hint("leave rev out for the current revision; at_overview names it")
-        }
+        (Code::RevNotRetained, _) | (Code::InvalidArgument, Some(_)) => refusal.hint(OTHER_REV),
         _ => refusal,
     }
 }

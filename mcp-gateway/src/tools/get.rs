@@ -96,6 +96,7 @@ pub(crate) async fn run(connection: &Connection, arguments: JsonObject) -> Resul
     let asked: Vec<Asked> = future::try_join_all(asked).await?;
     let (asked, fields) = (asked.as_slice(), arguments.fields.as_slice());
     let rev = arguments.rev.as_deref();
+    common::rev(rev)?;
     if rev.is_some() {
         one_account(asked)?;
     }

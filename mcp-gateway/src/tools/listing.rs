@@ -97,6 +97,7 @@ impl Listing {
             ));
         }
         common::fields(&arguments.fields)?;
+        common::rev(arguments.rev.as_deref())?;
         let style = common::style(Style::Digest, arguments.format, &arguments.fields);
         let shown = match &collection {
             Some(nsid) if style == Style::Digest => record::fields(nsid),
