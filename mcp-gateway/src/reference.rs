@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use carrack_schema::limits::{
     ANCESTORS_MAX, ANSWER_BYTES_DEFAULT, ANSWER_BYTES_MAX, CONNECTIONS_PER_GATEWAY_MAX,
     HTTP_BODY_BYTES_MAX, HTTP_BYTES_PER_SECOND, HTTP_CONNECTIONS_MAX, HTTP_GOODBYE_SECONDS_MAX,
-    HTTP_REQUESTS_PER_SECOND, HTTP_UNDER_WAY_MAX, LIST_RECORDS_MAX, QUERY_STEPS_MAX, REFS_MAX,
-    RESOURCE_BYTES_MAX, SUBSCRIPTION_URIS_MAX,
+    HTTP_REQUESTS_PER_SECOND, HTTP_UNDER_WAY_MAX, LIST_RECORDS_MAX, LISTENS_MAX, QUERY_STEPS_MAX,
+    REFS_MAX, RESOURCE_BYTES_MAX, SUBSCRIPTION_URIS_MAX,
 };
 use rmcp::model::{Prompt, ResourceTemplate, Tool};
 use serde_json::Value;
@@ -54,7 +54,7 @@ What callers meet. All limits are in `schema/src/limits.rs`, each with its reaso
 |---|---|
 ";
 
-fn limits() -> [(&'static str, String); 15] {
+fn limits() -> [(&'static str, String); 16] {
     let sized = |most: usize| count(most as u64);
     [
         (
@@ -77,25 +77,26 @@ fn limits() -> [(&'static str, String); 15] {
             "resources that one stream of updates names",
             sized(SUBSCRIPTION_URIS_MAX),
         ),
+        ("streams of updates of one caller", sized(LISTENS_MAX)),
         (
             "HTTP: bytes of a request's body",
             sized(HTTP_BODY_BYTES_MAX),
         ),
         (
-            "HTTP: requests of one token, each second",
+            "HTTP: requests of one grant, by all its tokens, each second",
             count(HTTP_REQUESTS_PER_SECOND.into()),
         ),
         (
-            "HTTP: bytes of answers to one token, each second",
+            "HTTP: bytes of answers to one grant, each second",
             count(HTTP_BYTES_PER_SECOND.into()),
         ),
         (
-            "HTTP: requests of one token under way",
+            "HTTP: requests of one grant under way",
             sized(HTTP_UNDER_WAY_MAX),
         ),
         ("HTTP: connections", sized(HTTP_CONNECTIONS_MAX)),
         (
-            "HTTP: grants served at once",
+            "HTTP: tokens served at once",
             sized(CONNECTIONS_PER_GATEWAY_MAX),
         ),
         (
