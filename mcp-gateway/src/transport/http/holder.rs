@@ -60,7 +60,8 @@ struct Held {
 
 /// What all holders of one grant have together: with a second token nobody has more.
 struct Limits {
-    /// The grant's id; none if the store did not say.
+    /// The grant's id; empty for all together of whom the store did not say, since their calls are spent: with a further
+    /// token of such a grant nobody has more either.
     grant: String,
     rates: Mutex<Rates>,
     under_way: Arc<Semaphore>,
@@ -96,7 +97,7 @@ impl Holder {
     /// Returns the limits of this grant, if it is what this one holds.
     fn limits_of(&self, grant: &str) -> Option<&Arc<Limits>> {
         let limits = &self.grant.as_ref()?.limits;
-        (!grant.is_empty() && limits.grant == grant).then_some(limits)
+        (limits.grant == grant).then_some(limits)
     }
 
     /// Says whether this holder may see how the gateway and its store are, which is of all holders and repos.
@@ -481,6 +482,34 @@ mod tests {
         assert!(matches!(second.enter(later), Err(Refusal::TooMuch(_))));
         assert!(second.enter(later + Duration::from_secs(1)).is_ok());
         drop(held);
+        holders.close();
+        archive.end().await;
+    }
+
+    /// The store does not say of which grant a token is whose calls are spent.
+    #[cfg(feature = "embedded")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tokens_of_a_spent_grant_share_limits() {
+        use crate::resources::granted::{ACTOR, Archive};
+
+        let archive = Archive::new().await;
+        let holders = holders_of(archive.owner().clone());
+        let grants = archive.owner().session().await.unwrap().grants();
+        let scope = Scope::none().repo(ACTOR).all_collections().read();
+        let scope = scope.calls(1).unlimited_bytes().never_expires();
+        let issued = grants.issue(scope, "spent").await.unwrap();
+        issued.session.about().await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let (token, _) = issued.grant.save("").await.unwrap();
+            held.push(holders.of(&token).await.unwrap());
+        }
+        let held: Vec<_> = held
+            .iter()
+            .map(|held| held.grant.as_ref().unwrap())
+            .collect();
+        assert!(held.iter().all(|held| held.scope.is_none()));
+        assert!(Arc::ptr_eq(&held[0].limits, &held[1].limits));
         holders.close();
         archive.end().await;
     }
