@@ -373,7 +373,11 @@ fn params_of(method: &str) -> Option<&'static str> {
     Some(match method {
         "tools/call" => "name, a string, and arguments, an object",
         "prompts/get" => "name, a string, and arguments, an object of strings",
-        "resources/read" => "uri, a string",
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => "uri, a string",
+        "subscriptions/listen" => "notifications, an object",
+        "initialize" => {
+            "protocolVersion, a string, capabilities, an object, and clientInfo, an object of name and version"
+        }
         "completion/complete" => "ref, an object, and argument, an object of name and value",
         _ => return None,
     })

@@ -486,6 +486,24 @@ fn malformed() -> Vec<(&'static str, String)> {
             r#"{"jsonrpc":"2.0","id":7,"method":"completion/complete","params":{}}"#.to_owned(),
         ),
         (
+            "a stream of nothing",
+            r#"{"jsonrpc":"2.0","id":7,"method":"subscriptions/listen","params":{"notifications":5}}"#
+                .to_owned(),
+        ),
+        (
+            "a subscription to a number",
+            r#"{"jsonrpc":"2.0","id":7,"method":"resources/subscribe","params":{"uri":5}}"#
+                .to_owned(),
+        ),
+        (
+            "the end of a subscription to nothing",
+            r#"{"jsonrpc":"2.0","id":7,"method":"resources/unsubscribe","params":{}}"#.to_owned(),
+        ),
+        (
+            "a handshake of nothing",
+            r#"{"jsonrpc":"2.0","id":7,"method":"initialize","params":{}}"#.to_owned(),
+        ),
+        (
             "an unknown method",
             r#"{"jsonrpc":"2.0","id":7,"method":"x\u202e/y","params":{}}"#.to_owned(),
         ),
