@@ -34,7 +34,7 @@ use process::Server;
 
 const SEED: u64 = 6;
 const POSTS: &str = "app.bsky.feed.post";
-/// Rows of a listing: as many as `at_list` gives by itself.
+/// Rows of a listing that is asked for.
 const ROWS: u32 = 20;
 /// Grants whose tokens HTTP requests show in turn: the gateway lets each of them ask 100 times a second.
 const TOKENS: usize = 60;
