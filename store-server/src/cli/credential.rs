@@ -1,5 +1,6 @@
 //! [`Credential`]: whose authority a command has: the owner's, or that of a grant by its token.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -41,11 +42,26 @@ impl Credential {
                 let words = format!("the token cannot be read: {error}");
                 Failure::new(Code::InvalidArgument, words).about(path.display())
             })?;
-            return Ok(Some(text.trim().to_owned()));
+            let named = format!("--token-file {}", path.display());
+            return some_token(text.into(), &named).map(Some);
         }
-        let environment = || std::env::var("CARRACK_TOKEN").ok();
-        let token = self.token.clone().or_else(environment);
-        Ok(token.filter(|token| !token.is_empty()))
+        let (text, named) = match &self.token {
+            Some(token) => (Some(token.into()), "--token"),
+            None => (std::env::var_os("CARRACK_TOKEN"), "CARRACK_TOKEN"),
+        };
+        text.map(|text| some_token(text, named)).transpose()
+    }
+}
+
+/// Returns the token that a text holds. One that holds none is refused: without a token a command has the owner's authority.
+fn some_token(text: OsString, named: &str) -> Result<String> {
+    let text = text.into_string().unwrap_or_default();
+    match text.trim() {
+        "" => {
+            let words = "it is given and holds no token; leave it out to be the owner";
+            Err(Failure::new(Code::InvalidArgument, words).about(named))
+        }
+        token => Ok(token.to_owned()),
     }
 }
 

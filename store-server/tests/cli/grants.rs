@@ -168,6 +168,39 @@ fn a_grant_outlives_the_command_that_made_it() {
     assert!(run.ends(FAILED).stderr.contains("denied"));
 }
 
+/// Without a token a command has the owner's authority.
+#[test]
+fn a_token_that_is_none_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let place = Place::new();
+    let file = place.data().join("../empty.token");
+    place.run(&["stats"]).ends(OK);
+    std::fs::write(&file, "\n").unwrap();
+    for text in ["".as_bytes(), b" \n", b"\xff"] {
+        let text = std::ffi::OsStr::from_bytes(text);
+        let run = Run::of(
+            super::command(&place.data())
+                .env("CARRACK_TOKEN", text)
+                .arg("stats"),
+        );
+        assert!(
+            run.ends(USAGE)
+                .stderr
+                .contains("CARRACK_TOKEN: it is given")
+        );
+    }
+    let run = Run::of(super::command(&place.data()).args(["--token", "", "stats"]));
+    assert!(run.ends(USAGE).stderr.contains("--token: it is given"));
+    let run = Run::of(
+        super::command(&place.data())
+            .arg("--token-file")
+            .arg(&file)
+            .arg("stats"),
+    );
+    assert!(run.ends(USAGE).stderr.contains("empty.token: it is given"));
+}
+
 #[test]
 fn what_cannot_be_granted_is_said_and_nothing_is_made() {
     let place = Place::new();
