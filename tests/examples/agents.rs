@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -66,8 +66,26 @@ const REPOS_MAX: usize = 5;
 /// How long anything may take before it is called lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Agents for each repo, at most: of 6 repos there are 434 different grants, half of which are soon drawn, and of more
+/// repos many more.
+const AGENTS_PER_REPO_MAX: usize = 36;
+
+impl Options {
+    /// Refuses what would have no end: each grant must leave a repo out, and no two may be the same.
+    fn check(&self) -> Result<()> {
+        if self.repos <= REPOS_MAX {
+            return Err(format!("--repos is more than {REPOS_MAX}, as a grant may have").into());
+        }
+        if self.agents > self.repos * AGENTS_PER_REPO_MAX {
+            return Err(format!("--agents is {AGENTS_PER_REPO_MAX} a repo at most").into());
+        }
+        Ok(())
+    }
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
+    options.check()?;
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -291,10 +309,9 @@ struct Gateway {
 
 impl Gateway {
     async fn start(binary: &Path, folder: &Path) -> Result<Self> {
-        let mut child = Command::new(binary)
+        let mut child = process::command(binary)
             .args(["--http", "127.0.0.1:0", "--data"])
             .arg(folder)
-            .env_remove("CARRACK_STORE")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ struct Server {
 
 impl Server {
     fn start(binary: &Path, folder: &Path) -> Result<Self> {
-        let child = Command::new(binary)
+        let child = process::command(binary)
             .args(["serve", "--data"])
             .arg(folder)
             .stdout(Stdio::null())

@@ -46,9 +46,20 @@ impl Drop for Process {
     }
 }
 
+/// Returns a command without anything of this process's environment that is meant for it.
+pub(crate) fn command(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARRACK_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Lets `carrack check` look at a data folder that nobody serves any more.
 pub(crate) fn check(carrack: &Path, folder: &Path) -> Result<()> {
-    let status = Command::new(carrack)
+    let status = command(carrack)
         .args(["check", "--data"])
         .arg(folder)
         .stdout(Stdio::null())
