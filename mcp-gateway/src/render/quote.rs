@@ -43,8 +43,8 @@ fn put(text: &str, out: &mut String) {
 
 /// Returns how many characters at a text's start are ASCII that stands for itself, as most text is.
 fn plain(text: &str) -> usize {
-    let special = |byte: &u8| !matches!(byte, b' '..=b'~');
-    let end = text.as_bytes().iter().position(|byte| special(byte));
+    let special = |byte| !matches!(byte, b' '..=b'~');
+    let end = text.bytes().position(special);
     end.unwrap_or(text.len())
 }
 
@@ -320,7 +320,7 @@ mod tests {
                     let longer = inline(&text[..at + cluster.len()]);
                     if longer.chars().count() > 160 {
                         let left_out = text.len() - at;
-                        expected.push_str(&format!("…(+{left_out} bytes)"));
+                        expected += &format!("…(+{left_out} bytes)");
                         break;
                     }
                     expected = longer;
