@@ -320,7 +320,7 @@ mod tests {
                     let longer = inline(&text[..at + cluster.len()]);
                     if longer.chars().count() > 160 {
                         let left_out = text.len() - at;
-                        expected += &format!("…(+{left_out} bytes)");
+                        expected.extend(["…(+", &left_out.to_string(), " bytes)"]);
                         break;
                     }
                     expected = longer;
