@@ -331,6 +331,31 @@ fn a_segment_that_is_there_and_wrong_or_not_durable_is_not_trusted() {
 }
 
 #[test]
+fn a_segment_that_may_only_be_read_is_copied_anew() {
+    let (disk, model) = source();
+    let store = open(disk.copy(), DEFAULT_SIZES, model.now).expect("it works");
+    let segments = disk.list("segments").expect("it works");
+    let name = format!("segments/{}", segments[0]);
+    let target = Mem::new();
+    drop(BackupFolder::open(Arc::new(target.clone())).expect("it is empty"));
+    let bytes = disk.map(&name).expect("it is there");
+    let file = target.create(&name).expect("it works");
+    file.write_at(&bytes, 0).expect("it works");
+    drop(file);
+    let read_only = Faulty::new(Arc::new(target.clone()), 0).before_each(move |op, file| {
+        match op == Op::Open && file == name {
+            true => Err(std::io::ErrorKind::PermissionDenied.into()),
+            false => Ok(()),
+        }
+    });
+    back_up(&store, read_only).expect("it works");
+    let worlds = Worlds::one(model);
+    for image in [target.copy(), target.crash(1), target.crash(2)] {
+        assert_eq!(judge(&image, &worlds, true), Ok(true));
+    }
+}
+
+#[test]
 fn a_long_file_is_made_durable_while_it_comes() {
     const MIB: u64 = 1 << 20;
     let segment = "segments/01ARZ3NDEKTSV4RRFFQ69G5FAV.cseg";

@@ -93,16 +93,25 @@ impl BackupFolder {
         let failed = |error| unwritable(SEGMENTS, error);
         let mut segments = Vec::new();
         for name in names(&*self.directory)? {
-            if let Some(bytes) = check::whole(&*self.directory, &name)? {
-                let file = self.directory.open(&name).map_err(failed)?;
-                file.sync().map_err(failed)?;
+            if let Some(bytes) = check::whole(&*self.directory, &name)?
+                && self.is_durable(&name)?
+            {
                 segments.push((name, bytes));
             } else {
-                tracing::warn!(%name, "a segment that is there already is damaged, and copied anew");
+                tracing::warn!(%name, "a segment that is there already is of no use, and copied anew");
                 self.directory.unlink(&name).map_err(failed)?;
             }
         }
         Ok(segments)
+    }
+
+    /// Makes a file durable that somebody else wrote; false if that is not allowed, as with one that may only be read.
+    fn is_durable(&self, name: &str) -> Result<bool> {
+        match self.directory.open(name).and_then(|file| file.sync()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+            Err(error) => Err(unwritable(name, error)),
+        }
     }
 
     /// Takes note of a segment file that is there already, as [`segments`](Self::segments) said.

@@ -81,10 +81,10 @@ pub(super) async fn run(
 }
 
 async fn back_up(door: &Door, arguments: &Arguments) -> Result<BackupReport> {
-    let missing = missing(&arguments.folder);
+    let made = missing(&arguments.folder);
     let path = DataFolder::new(&arguments.folder).prepare()?;
     let unusable = |error: io::Error| Failure::new(Code::Unavailable, error.to_string());
-    for above in parents(path.path(), missing) {
+    for above in parents(path.path(), made) {
         let above = File::open(above).and_then(|above| above.sync_all());
         above.map_err(unusable)?;
     }
