@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use carrack_schema::Code;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
@@ -202,7 +204,7 @@ impl ServerHandler for Gateway {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let reading = resources::read(self.connection(), &request.uri);
+        let reading = resources::read(self.connection(), &request.uri).boxed();
         Ok(unless_cancelled(&context, reading).await?.into())
     }
 
@@ -255,7 +257,9 @@ impl ServerHandler for Gateway {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let adding = self.subscriptions()?;
-        let adding = adding.add(self.connection(), &context.peer, &request.uri);
+        let adding = adding
+            .add(self.connection(), &context.peer, &request.uri)
+            .boxed();
         unless_cancelled(&context, adding).await
     }
 
@@ -265,7 +269,9 @@ impl ServerHandler for Gateway {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let removing = self.subscriptions()?;
-        let removing = removing.remove(self.connection(), &context.peer, &request.uri);
+        let removing = removing
+            .remove(self.connection(), &context.peer, &request.uri)
+            .boxed();
         unless_cancelled(&context, removing).await
     }
 
@@ -279,7 +285,7 @@ impl ServerHandler for Gateway {
             let tools: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
             prompts::has_argument(&tools, prompt, name)
         };
-        let completing = completion::complete(self.connection(), &request, is_argument);
+        let completing = completion::complete(self.connection(), &request, is_argument).boxed();
         unless_cancelled(&context, completing).await
     }
 
@@ -347,7 +353,7 @@ impl ServerHandler for Gateway {
                 false => Ok(None),
             }
         };
-        let answer = unless_cancelled(&context, call).await;
+        let answer = unless_cancelled(&context, call.boxed()).await;
         let outcome = match &answer {
             Ok(Some(Ok(_))) => Some(Outcome::Answered),
             Ok(Some(Err(refusal))) => Some(Outcome::Refused(refusal.code())),
@@ -385,10 +391,11 @@ fn params_of(method: &str) -> Option<&'static str> {
 
 /// Does a call's work as long as its caller wants it.
 ///
-/// Dropping the work drops its promises, which cancels the RPC and aborts an import.
+/// Dropping the work drops its promises, which cancels the RPC and aborts an import. It is boxed since the library moves a
+/// call some times before it runs, whatever it calls, and all of them would be as large as the largest.
 async fn unless_cancelled<T>(
     context: &RequestContext<RoleServer>,
-    work: impl Future<Output = Result<T, ErrorData>>,
+    work: BoxFuture<'_, Result<T, ErrorData>>,
 ) -> Result<T, ErrorData> {
     tokio::select! {
         answer = work => answer,
