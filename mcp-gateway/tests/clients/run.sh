@@ -91,7 +91,6 @@ for door in stdio http; do
     inspect ok 'signature unchecked' "${to[@]}" --method tools/call --tool-name at_overview
     inspect ok '"truncated"' "${to[@]}" --method tools/call --tool-name at_list --tool-arg "actor=$actor" --tool-arg limit=2
     inspect refused '"notFound"' "${to[@]}" --method tools/call --tool-name at_list --tool-arg "actor=$actor" --tool-arg collection=post
-    inspect refused '"notFound"' "${to[@]}" --method tools/call --tool-name at_nothing
     inspect ok "at://$actor" "${to[@]}" --method resources/list
     inspect ok 'fx-varied.test' "${to[@]}" --method resources/read --uri "at://$actor/app.bsky.actor.profile/self"
 done
