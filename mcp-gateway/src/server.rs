@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use carrack_schema::Code;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use carrack_schema::Code;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
     CompleteResult, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams,
@@ -211,9 +211,11 @@ impl ServerHandler for Gateway {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        Err(match params_of(&request.method) {
+        // Each request of the later era says its revision.
+        let is_older = context.meta.protocol_version().is_none();
+        Err(match params_of(&request.method, is_older) {
             Some(params) => {
                 resources::invalid(format!("the params of {} are {params}", request.method))
             }
@@ -373,10 +375,11 @@ impl ServerHandler for Gateway {
     }
 }
 
-/// What the params of a method of both eras are, for a request whose params do not fit: such a one comes as if it were of a method that
+/// What the params of a method of the caller's era are, for a request whose params do not fit: such a one comes as if it were of a method that
 /// nobody knows.
-fn params_of(method: &str) -> Option<&'static str> {
+fn params_of(method: &str, is_older: bool) -> Option<&'static str> {
     Some(match method {
+        "initialize" | "resources/subscribe" | "resources/unsubscribe" if !is_older => return None,
         "tools/call" => "name, a string, and arguments, an object",
         "prompts/get" => "name, a string, and arguments, an object of strings",
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => "uri, a string",
