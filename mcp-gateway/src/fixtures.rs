@@ -432,6 +432,12 @@ impl ServerHandler for Fixtures {
         let all = self.shared.subscribers.lock();
         all.unwrap_or_else(PoisonError::into_inner)
             .push(context.sink().clone());
+        let resources = &context.accepted().resource_subscriptions;
+        if resources.as_ref().is_none_or(Vec::is_empty) {
+            // The lists of tools and prompts change here, which they never do of a gateway.
+            context.cancelled().await;
+            return Ok(());
+        }
         self.gateway.listen(context).await
     }
 
