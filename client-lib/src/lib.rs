@@ -141,6 +141,7 @@ mod scan;
 mod scope;
 mod session;
 mod store;
+mod token;
 mod types;
 mod upload;
 mod verify;
@@ -163,6 +164,7 @@ pub use scope::{
 };
 pub use session::Session;
 pub use store::Store;
+pub use token::{token_in, token_in_file};
 pub use types::{
     About, Absent, BackupFile, BackupReport, Body, CheckFinding, CheckPhase, CheckProgress,
     CheckReport, CollectionInfo, Compacted, Cursor, Deleted, ExportReport, Form, Found,

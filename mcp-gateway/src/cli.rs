@@ -399,25 +399,12 @@ fn text_of(path: &std::path::Path) -> Result<String, Error> {
 /// Returns the token that a file holds. One that holds none is refused: without a token a caller would be the owner.
 #[cfg(feature = "stdio")]
 fn token_in(path: &std::path::Path) -> Result<String, Error> {
-    use std::io::Read;
-
-    use carrack_schema::limits::TOKEN_BYTES_MAX;
-
     let refused = |why: &dyn std::fmt::Display| {
         let words = format!("--token-file {}: {why}", path.display());
         Error::new(Code::InvalidArgument, words)
     };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| refused(&error))?;
-    let mut file = file.take(TOKEN_BYTES_MAX as u64 + 1);
-    file.read_to_string(&mut text)
-        .map_err(|error| refused(&error))?;
-    match text.trim() {
-        token if text.len() <= TOKEN_BYTES_MAX && !token.is_empty() => Ok(token.to_owned()),
-        _ => Err(refused(
-            &"it holds no token; `carrack grant create` prints one",
-        )),
-    }
+    let token = carrack_client::token_in_file(path).map_err(|error| refused(&error))?;
+    token.ok_or_else(|| refused(&"it holds no token; `carrack grant create` prints one"))
 }
 
 /// Where the token itself may stand.
@@ -434,13 +421,12 @@ fn token_of_environment() -> Result<Option<String>, Error> {
     let Some(text) = std::env::var_os(TOKEN) else {
         return Ok(None);
     };
-    let text = text.into_string().unwrap_or_default();
-    match text.trim() {
-        "" => {
+    match carrack_client::token_in(text) {
+        None => {
             let words = format!("{TOKEN} is set and holds no token; unset it to be the owner");
             Err(Error::new(Code::InvalidArgument, words))
         }
-        token => Ok(Some(token.to_owned())),
+        token => Ok(token),
     }
 }
 
