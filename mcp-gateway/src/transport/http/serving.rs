@@ -167,6 +167,16 @@ mod tests {
         drop(client);
     }
 
+    /// Asks as another client, and sees that it is answered.
+    async fn is_served(address: std::net::SocketAddr) {
+        let mut next = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        next.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        next.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
     /// The first takes the only place and sends half a head; the second is served once that has taken too long.
     #[tokio::test]
     async fn whoever_sends_no_head_makes_room() {
@@ -176,12 +186,7 @@ mod tests {
         let clients = async {
             let mut slow = TcpStream::connect(address).await.unwrap();
             slow.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
-            let mut next = TcpStream::connect(address).await.unwrap();
-            let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-            next.write_all(request).await.unwrap();
-            let mut answer = String::new();
-            next.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            is_served(address).await;
             stop.cancel();
         };
         futures::join!(serve(&listener, router, stop.clone(), &BOUNDS), clients);
@@ -201,12 +206,7 @@ mod tests {
             deaf.write_all(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n")
                 .await
                 .unwrap();
-            let mut next = TcpStream::connect(address).await.unwrap();
-            let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-            next.write_all(request).await.unwrap();
-            let mut answer = String::new();
-            next.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            is_served(address).await;
             stop.cancel();
             drop(deaf);
         };
